@@ -1,0 +1,60 @@
+# What can be done here: `make help`. Needs Python 3.11 or newer, and PyPI for the first run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format docs bench bench-smoke clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+setup: $(VENV)/installed-dev ## make .venv with everything that development needs
+
+demo: $(VENV)/installed ## build a sample gallery, index it, query it; prints a table and a page
+	@$(BIN)/python benchmarks/demo.py $(DEMO)
+
+test: $(VENV)/installed-dev ## run the tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/installed-dev ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/installed-dev ## ruff, mypy, docs in step
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+format: $(VENV)/installed-dev ## format the code, and generate docs/cli.md anew
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python docs/generate.py
+
+docs: $(VENV)/installed-dev ## generate docs/cli.md anew
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ and grocery/
+	$(BIN)/python benchmarks/recall.py --data $(DATA)
+	$(BIN)/python benchmarks/updates.py --data $(DATA)
+
+bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
+	$(BIN)/python benchmarks/recall.py --smoke
+	$(BIN)/python benchmarks/updates.py --smoke
+
+clean: ## remove the virtual environment, the demo and all caches
+	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

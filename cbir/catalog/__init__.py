@@ -1,0 +1,29 @@
+"""SQLite truth: roots, files, contents, features, failures, labels, metadata, generations."""
+
+from cbir.catalog.catalog import Catalog, catalog_path
+from cbir.catalog.records import (
+    EmbedderRow,
+    FileRow,
+    FileState,
+    Generation,
+    NewContent,
+    NewFile,
+    Root,
+)
+from cbir.catalog.schema import FORMAT_VERSION
+from cbir.catalog.writer import CatalogWriter, create_catalog
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Catalog",
+    "CatalogWriter",
+    "EmbedderRow",
+    "FileRow",
+    "FileState",
+    "Generation",
+    "NewContent",
+    "NewFile",
+    "Root",
+    "catalog_path",
+    "create_catalog",
+]

@@ -1,0 +1,244 @@
+"""Writing the catalog: rows and features in one transaction, every change with its own seq."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import numpy as np
+
+from cbir.catalog import schema
+from cbir.catalog.catalog import Catalog, catalog_path, connect, sqlite_errors
+from cbir.catalog.records import NewContent, NewFile
+from cbir.errors import OperationFailedError
+from cbir.types import Failure, ImageRef
+
+FLOAT16_MAX = 65504.0
+
+
+def create_catalog(index: str) -> None:
+    """Make the index folder and an empty catalog in it, where there is none.
+
+    Raises OperationFailedError where that place cannot be written.
+    """
+    path = catalog_path(index)
+    try:
+        os.makedirs(index, exist_ok=True)
+    except OSError as error:
+        raise OperationFailedError(
+            f"Cannot make the index folder {index} ({error.strerror}). Name another with -i."
+        ) from None
+    if os.path.exists(path):
+        return
+    beside = path + ".new"
+    for left in (beside, beside + "-journal"):
+        if os.path.exists(left):
+            os.remove(left)
+    with sqlite_errors(path):
+        db = connect(beside, "mode=rwc")
+        schema.create(db)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.close()
+    os.replace(beside, path)
+
+
+class CatalogWriter(Catalog):
+    """The one writer; whoever makes it holds the index's lock (index/lock.py)."""
+
+    def _connect(self) -> sqlite3.Connection:
+        db = connect(self.path, "mode=rw")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the database, then release it.
+
+        Afterwards the one file is complete: it can be copied, or put on a read-only medium.
+        """
+        try:
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            pass  # a reader holds it back; nothing is lost, the log stays beside the database
+        super().close()
+
+    @contextmanager
+    def writing(self) -> Iterator[int]:
+        """One transaction: all of it or nothing. Yields the seq of the change."""
+        with sqlite_errors(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                seq = self.seq + 1
+                self.set("seq", seq)
+                yield seq
+            except BaseException:
+                self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+
+    def set(self, key: str, value: object) -> None:
+        """Store a setting, as JSON."""
+        self.db.execute(
+            "INSERT INTO settings VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = "
+            "excluded.value",
+            (key, json.dumps(value)),
+        )
+
+    # -- roots and embedders ---------------------------------------------------------------------
+
+    def add_root(self, path: str, scanning: Mapping[str, object]) -> int:
+        """Add a folder, or change how it is scanned; its id."""
+        self.db.execute(
+            "INSERT INTO roots (path, scanning) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET "
+            "scanning = excluded.scanning",
+            (os.fsencode(path), json.dumps(scanning)),
+        )
+        row = self.db.execute("SELECT id FROM roots WHERE path = ?", (os.fsencode(path),))
+        return int(row.fetchone()[0])
+
+    def adopt_root(self, inner: int, outer: int, prefix: str) -> None:
+        """Put the files of a root below another root that contains it; ids stay."""
+        start = os.fsencode(prefix) + b"/"
+        for table in ("files", "failures"):
+            self.db.execute(
+                f"UPDATE {table} SET root = ?, path = CAST(? || path AS BLOB) WHERE root = ?",
+                (outer, start, inner),
+            )
+        self.db.execute("DELETE FROM roots WHERE id = ?", (inner,))
+
+    def forget_root(self, root: int) -> None:
+        """Drop an empty root and its list of failures."""
+        self.db.execute("DELETE FROM failures WHERE root = ?", (root,))
+        self.db.execute("DELETE FROM roots WHERE id = ?", (root,))
+
+    def add_embedder(self, fingerprint: str, spec: str, feature_dims: int) -> int:
+        """Add an embedder; its row id."""
+        self.db.execute(
+            "INSERT INTO embedders (fingerprint, spec, feature_dims) VALUES (?, ?, ?) "
+            "ON CONFLICT (fingerprint) DO NOTHING",
+            (fingerprint, spec, feature_dims),
+        )
+        row = self.db.execute("SELECT id FROM embedders WHERE fingerprint = ?", (fingerprint,))
+        return int(row.fetchone()[0])
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def put_contents(self, embedder: int, contents: Iterable[NewContent]) -> None:
+        """Store contents with their features (as float16).
+
+        Raises OperationFailedError for a feature that float16 cannot hold.
+        """
+        for new in contents:
+            if not bool(np.all(np.abs(new.feature) <= FLOAT16_MAX)):
+                raise OperationFailedError(
+                    "The embedder made a feature outside ±65504 or not finite; expected values "
+                    "that a 16-bit float can hold. Cut the backbone at a normalised layer."
+                )
+            row = self.db.execute(
+                "INSERT INTO contents (hash, width, height, format) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (hash) DO UPDATE SET width = excluded.width, height = "
+                "excluded.height, format = excluded.format RETURNING id",
+                (new.hash, new.width, new.height, new.format),
+            ).fetchone()
+            self.db.execute(
+                "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
+                (row[0], embedder, new.feature.astype(np.float16).tobytes()),
+            )
+
+    def put_files(self, seq: int, files: Iterable[NewFile]) -> None:
+        """Store files whose contents are stored; a file with an id keeps it."""
+        for new in files:
+            path = os.fsencode(new.ref.path)
+            values = (new.root, path, new.ref.size, new.ref.mtime_ns, new.content, seq)
+            if new.id is None:
+                self.db.execute(
+                    "INSERT INTO files (root, path, size, mtime_ns, content, seq) VALUES "
+                    "(?, ?, ?, ?, (SELECT id FROM contents WHERE hash = ?), ?)",
+                    values,
+                )
+            else:
+                self.db.execute(
+                    "UPDATE files SET root = ?, path = ?, size = ?, mtime_ns = ?, content = "
+                    "(SELECT id FROM contents WHERE hash = ?), seq = ? WHERE id = ?",
+                    (*values, new.id),
+                )
+            self.db.execute("DELETE FROM failures WHERE root = ? AND path = ?", (new.root, path))
+
+    def remove_files(self, seq: int, ids: Iterable[int]) -> None:
+        """Take files out of the gallery; their ids are never used again."""
+        for file in ids:
+            self.db.execute("DELETE FROM files WHERE id = ?", (int(file),))
+            self.db.execute("INSERT OR REPLACE INTO removed VALUES (?, ?)", (int(file), seq))
+
+    def put_failure(self, root: int, ref: ImageRef, failure: Failure) -> None:
+        """Remember that a file could not be used, as it is now."""
+        self.db.execute(
+            "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)",
+            (root, os.fsencode(ref.path), ref.size, ref.mtime_ns, failure.reason),
+        )
+
+    def drop_failures(self, root: int, paths: Iterable[str]) -> None:
+        """Forget failures of files that are gone."""
+        self.db.executemany(
+            "DELETE FROM failures WHERE root = ? AND path = ?",
+            [(root, os.fsencode(path)) for path in paths],
+        )
+
+    def touch_file(self, file: int, size: int, mtime_ns: int) -> None:
+        """Note a file's new time and size where its content is the same."""
+        self.db.execute(
+            "UPDATE files SET size = ?, mtime_ns = ? WHERE id = ?", (size, mtime_ns, file)
+        )
+
+    def put_metadata(self, rows: Mapping[int, Mapping[str, str]]) -> None:
+        """Replace the metadata of these images; a column `label` is also their label."""
+        for file, columns in rows.items():
+            self.db.execute("DELETE FROM metadata WHERE file = ?", (file,))
+            self.db.executemany(
+                "INSERT INTO metadata VALUES (?, ?, ?)", [(file, n, v) for n, v in columns.items()]
+            )
+            if "label" in columns:
+                self.db.execute(
+                    "INSERT OR REPLACE INTO labels VALUES (?, ?)", (file, columns["label"])
+                )
+
+    def drop_features(self, files: Iterable[int]) -> None:
+        """Drop the features of these images, so that they are embedded again."""
+        self.db.executemany(
+            "DELETE FROM features WHERE content = (SELECT content FROM files WHERE id = ?)",
+            [(int(file),) for file in files],
+        )
+
+    def drop_orphans(self) -> int:
+        """Drop contents (and features) that no file has any more; how many."""
+        return self.db.execute(
+            "DELETE FROM contents WHERE id NOT IN (SELECT content FROM files) AND hash NOT IN "
+            "(SELECT query FROM feedback)"
+        ).rowcount
+
+    # -- generations -----------------------------------------------------------------------------
+
+    def begin_generation(self, embedder: int | None, spec: str, projection: bytes | None,
+                         fitted: int) -> int:  # fmt: skip
+        """Add a generation that is not live yet; its id."""
+        row = self.db.execute(
+            "INSERT INTO generations (state, embedder, spec, projection, fitted, created) VALUES "
+            "('building', ?, ?, ?, ?, ?) RETURNING id",
+            (embedder, spec, projection, fitted, datetime.now(UTC).isoformat(timespec="seconds")),
+        ).fetchone()
+        return int(row[0])
+
+    def make_live(self, generation: int, keep: int = 2) -> None:
+        """Swap: this generation is live, the former one old; all but `keep` old ones go."""
+        self.db.execute("UPDATE generations SET state = 'old' WHERE state = 'live'")
+        self.db.execute("UPDATE generations SET state = 'live' WHERE id = ?", (generation,))
+        self.db.execute("DELETE FROM generations WHERE state = 'building'")
+        self.db.execute(
+            "DELETE FROM generations WHERE state = 'old' AND id NOT IN (SELECT id FROM "
+            "generations WHERE state = 'old' ORDER BY id DESC LIMIT ?)",
+            (keep,),
+        )

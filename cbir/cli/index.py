@@ -1,0 +1,185 @@
+"""`cbir index`: build an index, or bring it up to date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cbir.cli.options import embedder_options, index_option, json_option, strict_option
+
+if TYPE_CHECKING:
+    from cbir.config import IndexSpec
+    from cbir.lifecycle import EmbedderRequest, SyncOptions, SyncReport
+
+
+@click.command("index")
+@click.argument("folders", nargs=-1, metavar="[FOLDER]...")
+@index_option
+@embedder_options
+@click.option("--exclude", multiple=True, metavar="GLOB",
+              help="Leave out files and folders whose name or relative path fits; may be repeated. "
+              'Remembered for later runs; --exclude "" clears it.')  # fmt: skip
+@click.option("--hidden", is_flag=True, help="Also take hidden files and folders.")
+@click.option("--metadata", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+              help="CSV with a column `path` (relative to the CSV) and others, for --where.",
+              )  # fmt: skip
+@click.option("--dims", type=int, metavar="N",
+              help="Length of an embedding, at most. Default: 256.")  # fmt: skip
+@click.option("--projection", type=click.Choice(["pca", "none"]),
+              help="pca: gallery mean subtracted, leading principal components kept; none: "
+              "features as they are. Default: pca.")  # fmt: skip
+@click.option("--refit", is_flag=True, help="Fit the projection again now.")
+@click.option("--prune", is_flag=True,
+              help="Also drop the images of folders that are absent or empty.")  # fmt: skip
+@click.option("--retry-failed", is_flag=True,
+              help="Try files again that failed before and did not change.")  # fmt: skip
+@click.option("--max-megapixels", type=click.FloatRange(min=0, min_open=True), metavar="N",
+              help="Skip pictures that would take more in memory. Default: 100.")  # fmt: skip
+@strict_option
+@json_option
+def index_command(folders: tuple[str, ...], index: str, **options: object) -> None:
+    """Index the images below FOLDER, or bring their index up to date.
+
+    Only new and changed files are embedded. Moved and renamed ones are recognised by their
+    content. Files that are gone are dropped, unless the whole folder is absent or empty (an
+    unmounted disk): that takes --prune. Without FOLDER, all folders of the index are looked at
+    again. A run that was interrupted goes on where it stopped.
+    """
+    from cbir.cli.output import EXIT_SKIPPED, Bar, quit_with, result
+    from cbir.lifecycle import sync
+
+    with Bar() as bar:
+        report = sync(
+            index, folders, _options(index, options), embedder=_embedder(options), progress=bar
+        )
+    if options["as_json"]:
+        result(_as_json(index, report))
+    _tell(index, report, quiet=bool(options["as_json"]))
+    if options["strict"] and (report.failures or report.known_failures):
+        quit_with(EXIT_SKIPPED)
+
+
+def _options(index: str, options: dict[str, object]) -> SyncOptions:
+    from cbir.lifecycle import SyncOptions
+
+    exclude = tuple(str(g) for g in options["exclude"])  # type: ignore[attr-defined]
+    scanning: dict[str, object] | None = None
+    if exclude or options["hidden"]:
+        scanning = {
+            "exclude": [glob for glob in exclude if glob],
+            "include_hidden": bool(options["hidden"]),
+        }
+    megapixels = options["max_megapixels"]
+    metadata = options["metadata"]
+    return SyncOptions(
+        prune=bool(options["prune"]),
+        retry_failed=bool(options["retry_failed"]),
+        scanning=scanning,
+        metadata=None if metadata is None else str(metadata),
+        spec=_spec(index, options),
+        refit=bool(options["refit"]),
+        max_pixels=int(float(str(megapixels)) * 1e6) if megapixels is not None else None,
+    )
+
+
+def _spec(index: str, options: dict[str, object]) -> IndexSpec | None:
+    """The derived state that is asked for: what the index has, with what is named changed."""
+    named = {k: options[k] for k in ("dims", "projection") if options[k] is not None}
+    if not named:
+        return None
+    from cbir.catalog import Catalog
+    from cbir.config import IndexSpec
+    from cbir.errors import IndexMissingError
+
+    stored: dict[str, object] = {}
+    try:
+        with Catalog(index) as catalog:
+            stored = catalog.setting("index_spec") or {}
+    except IndexMissingError:
+        pass
+    return IndexSpec.from_dict({**stored, **named})
+
+
+def _embedder(options: dict[str, object]) -> EmbedderRequest | None:
+    from cbir.config import DEFAULT_EMBEDDER
+    from cbir.lifecycle import EmbedderRequest
+
+    keys = ("embedder", "weights", "cut", "input_size", "resize")
+    if not any(options[key] for key in keys):
+        return None
+    size, resize, weights = options["input_size"], options["resize"], options["weights"]
+    return EmbedderRequest(
+        name=str(options["embedder"] or DEFAULT_EMBEDDER),
+        cut=str(options["cut"] or ""),
+        input_size=None if size is None else int(str(size)),
+        resize=resize,  # type: ignore[arg-type]
+        weights_file=None if weights is None else str(weights),
+    )
+
+
+def _tell(index: str, report: SyncReport, quiet: bool) -> None:
+    """What was done, for people."""
+    from cbir.cli.output import failures, note, result
+    from cbir.present import human_duration
+
+    failures(report.failures)
+    for line in report.offline:
+        note(f"Kept the images of {line}. To drop them: cbir index --prune")
+    if report.metadata_unmatched:
+        note(
+            f"{len(report.metadata_unmatched):,} rows of the metadata name no image of the index, "
+            f"the first: {report.metadata_unmatched[0]}"
+        )
+    if quiet:
+        return
+    parts = [
+        f"{number:,} {word}"
+        for number, word in (
+            (report.added, "added"),
+            (report.changed, "changed"),
+            (report.moved, "moved"),
+            (report.removed, "removed"),
+            (report.unchanged, "unchanged"),
+            (len(report.failures), "failed"),
+            (report.known_failures, "failed before"),
+        )
+        if number
+    ]
+    rate = f", {report.embedded / report.seconds:,.1f} images/s" if report.embedded else ""
+    done = ", ".join(parts) or "no images found"
+    result(
+        f"{done}. Embedded {report.embedded:,} in {human_duration(report.seconds)}{rate}.\n"
+        f"{report.images:,} images in {index}\n"
+    )
+
+
+def _as_json(index: str, report: SyncReport) -> str:
+    import json
+
+    numbers = {
+        name: getattr(report, name)
+        for name in (
+            "added", "changed", "moved", "removed", "unchanged", "embedded", "ignored",
+            "known_failures", "images",
+        )
+    }  # fmt: skip
+    derived = report.derived
+    return (
+        json.dumps(
+            {
+                "index": index,
+                **numbers,
+                "failures": [{"path": f.path, "reason": f.reason} for f in report.failures],
+                "offline": report.offline,
+                "metadata_rows": report.metadata_rows,
+                "metadata_unmatched": len(report.metadata_unmatched),
+                "generation": derived.generation if derived else None,
+                "fitted_on": derived.fitted if derived else None,
+                "dims": derived.dims if derived else None,
+                "seconds": round(report.seconds, 3),
+            },
+            indent=2,
+        )
+        + "\n"
+    )

@@ -1,0 +1,67 @@
+"""`cbir info`: what an index is and holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from cbir.cli.options import index_option, json_option
+
+
+@click.command("info")
+@index_option
+@click.option("--failures", "list_failures", is_flag=True,
+              help="List the files that could not be used, with reasons.")  # fmt: skip
+@json_option
+def info_command(index: str, list_failures: bool, as_json: bool) -> None:
+    """Show what the index holds and how it was made."""
+    from cbir.catalog import Catalog
+    from cbir.cli.output import result
+    from cbir.lifecycle import info
+    from cbir.present import failures_table
+
+    facts = info(index)
+    if list_failures:
+        with Catalog(index) as catalog:
+            failed = catalog.failures()
+        if as_json:
+            facts["failures"] = [{"path": f.path, "reason": f.reason} for f in failed]
+        else:
+            result(failures_table(failed, None) if failed else "no failures\n")
+            return
+    result(json.dumps(facts, indent=2) + "\n" if as_json else _text(facts))
+
+
+def _text(facts: dict[str, Any]) -> str:
+    from cbir.config import EmbedderSpec
+    from cbir.lifecycle import describe
+    from cbir.present import count, human_size, pairs
+
+    images, failed = int(facts["images"]), int(facts["failures"])
+    rows: list[tuple[str, Any]] = [
+        ("images", f"{images:,} ({facts['different_pictures']:,} different)"),
+        ("failures", f"{failed:,}" + (" (cbir info --failures)" if failed else "")),
+    ]
+    for root in facts["roots"]:
+        state = "" if root["there"] else ", not there now"
+        rows.append(("folder", f"{root['path']} ({count(root['images'], 'image')}{state})"))
+    if facts["embedder"]:
+        rows += [
+            ("embedder", describe(EmbedderSpec.from_dict(facts["embedder"]))),
+            ("fingerprint", facts["fingerprint"]),
+            ("feature", f"{facts['feature_dims']} dims"),
+        ]
+    if facts["index_spec"]:
+        spec, fitted = facts["index_spec"], facts["fitted_on"]
+        how = f"{spec['dims']} principal components, fitted on {fitted:,} pictures"
+        rows += [
+            ("projection", how if fitted else "none (unit-length features)"),
+            ("search", "exact"),
+            ("generation", f"{facts['generation']} of {facts['created']}"),
+        ]
+    if facts["metadata_columns"]:
+        rows.append(("metadata", ", ".join(facts["metadata_columns"])))
+    rows.append(("on disk", human_size(int(facts["bytes"]))))
+    return pairs(str(facts["index"]), rows)

@@ -1,0 +1,72 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_INDEX = os.path.join("index_data", "default")
+
+
+def index_option(command: Command) -> Command:
+    """`-i INDEX`: which index; $CBIR_INDEX, else index_data/default."""
+    return click.option(
+        "-i",
+        "--index",
+        "index",
+        metavar="INDEX",
+        default=DEFAULT_INDEX,
+        envvar="CBIR_INDEX",
+        show_default="$CBIR_INDEX, else index_data/default",
+        help="Folder of the index.",
+    )(command)
+
+
+def strict_option(command: Command) -> Command:
+    """`--strict`: exit code 4 where files were skipped."""
+    return click.option("--strict", is_flag=True, help="Exit with 4 when files had to be skipped.")(
+        command
+    )
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: machine-readable results."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def embedder_options(command: Command) -> Command:
+    """Which embedder, and how it is made from a backbone."""
+    for option in reversed(
+        [
+            click.option(
+                "--embedder",
+                metavar="NAME|DIR",
+                help="Backbone (`cbir models` lists them) or folder of a saved embedder. "
+                "Default: the index's own; for a new index, efficientnet-lite0.",
+            ),
+            click.option(
+                "--weights",
+                metavar="FILE",
+                help="Weights of the backbone (.weights.h5 or .h5, without the classifier), "
+                "where Keras cannot fetch them.",
+            ),
+            click.option(
+                "--cut", metavar="LAYER", default="", help="Layer whose output is the feature."
+            ),
+            click.option(
+                "--input-size", type=int, metavar="PIXELS", help="Side of the square input."
+            ),
+            click.option(
+                "--resize",
+                type=click.Choice(["squash", "crop", "pad"]),
+                help="How a picture becomes square. Default: squash.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command

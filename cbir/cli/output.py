@@ -1,0 +1,125 @@
+"""Results to stdout, all else to stderr; errors to exit codes. The only place that prints.
+
+Exit codes: 0 done · 1 nothing found (only with --fail-empty) · 2 usage · 3 index missing or not
+compatible · 4 finished with skipped files (only with --strict) · 5 the operation failed ·
+6 `check` found faults · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cbir.types import Failure
+
+EXIT_EMPTY = 1
+EXIT_SKIPPED = 4
+EXIT_FAILED = 5
+EXIT_FAULTS = 6
+EXIT_INTERRUPTED = 130
+
+
+def result(text: str) -> None:
+    """Text to stdout, as UTF-8 whatever the terminal's encoding is set to."""
+    result_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def result_bytes(data: bytes) -> None:
+    """Bytes to stdout."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def note(text: str) -> None:
+    """A line to stderr."""
+    line = text.rstrip("\n") + "\n"
+    sys.stderr.buffer.write(line.encode("utf-8", "backslashreplace"))
+    sys.stderr.flush()
+
+
+def failures(found: Iterable[Failure], limit: int | None = 20) -> None:
+    """The list of files that could not be used, to stderr."""
+    from cbir.present.text import failures_table
+
+    listed = list(found)
+    if listed:
+        note(failures_table(listed, limit))
+
+
+def quit_with(code: int) -> None:
+    """End the command with an exit code."""
+    import click
+
+    raise click.exceptions.Exit(code)
+
+
+class Bar:
+    """Progress on a terminal: counts, images/s and time left; nothing where stderr is a file."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A new stage begins."""
+        self.close()
+        if total:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, desc=name, unit=" images", disable=None, file=sys.stderr,
+                dynamic_ncols=True, mininterval=0.2, smoothing=0.05,
+                bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {rate_fmt}, {remaining} left",
+            )  # fmt: skip
+
+    def advance(self, steps: int = 1) -> None:
+        """So many images are done."""
+        if self._bar is not None:
+            self._bar.update(steps)
+
+    def close(self) -> None:
+        """The stage is over."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of an error, after its message went to stderr."""
+    from cbir.errors import CbirError
+
+    if isinstance(error, CbirError):
+        note(f"Error: {error}")
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # The reader went away (`cbir query ... | head`). Nothing more can be said on stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        note("Interrupted. What was finished is kept; run the same command again to go on.")
+        return EXIT_INTERRUPTED
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        name = f"{error.filename}: " if error.filename else ""
+        note(f"Error: {name}{error.strerror}. Free space or change permissions, then try again.")
+        return EXIT_FAILED
+    raise error
+
+
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}

@@ -1,0 +1,171 @@
+"""`cbir query`: the nearest images of an example."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbir.cli.options import index_option, strict_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cbir.query import Index
+    from cbir.types import ImageInput, Ranking
+
+FORMS = ("json", "jsonl", "csv", "paths", "null")
+
+
+@click.command("query")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@index_option
+@click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True,
+              help="How many hits.")  # fmt: skip
+@click.option("--crop", metavar="X,Y,W,H",
+              help="Only this part of the query: pixels, or shares of its size from 0 to 1.",
+              )  # fmt: skip
+@click.option("--combine", is_flag=True, help="All query images together as one query.")
+@click.option("--weight", type=float, multiple=True, metavar="W",
+              help="With --combine: weight of a query image; once per image, in their order.",
+              )  # fmt: skip
+@click.option("--min-score", type=click.FloatRange(-1, 1), metavar="S",
+              help="Leave out hits whose score (cosine, -1 to 1) is below.")  # fmt: skip
+@click.option("--where", multiple=True, metavar="TERM",
+              help="Only images that fit: column=value[,value...], column!=value, "
+              "column>=number (also > < <=), path~GLOB; several are and-ed.")  # fmt: skip
+@click.option("--metadata", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+              help="CSV with a column `path` and others, for this query only.")  # fmt: skip
+@click.option("--keep-self", is_flag=True,
+              help="Keep the query image itself among the hits, where it is indexed.",
+              )  # fmt: skip
+@click.option("--json", "form", flag_value="json", help="One JSON object; an array for several.")
+@click.option("--jsonl", "form", flag_value="jsonl", help="One JSON object a line and query.")
+@click.option("--csv", "form", flag_value="csv", help="CSV, one row a hit.")
+@click.option("--paths", "form", flag_value="paths", help="Only the paths of the hits.")
+@click.option("-0", "--null", "form", flag_value="null",
+              help="Only the paths, each followed by a NUL (for xargs -0).")  # fmt: skip
+@click.option("--html", metavar="FILE", help="Also write a page with the pictures.")
+@click.option("--sheet", metavar="FILE", help="Also write a contact sheet (png, jpg, webp, pdf).")
+@click.option("--fail-empty", is_flag=True, help="Exit with 1 when nothing was found.")
+@strict_option
+def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
+    """Find the images of the index that look most like IMAGE.
+
+    IMAGE is a picture file, "-" for a picture on standard input, or the id of an indexed image
+    (id:12, or 12 where no file is called so). Several images give one ranking each; --combine
+    makes one query of them. An indexed image is not its own answer, but copies of it are, and are
+    marked `identical`.
+    """
+    from cbir.cli.output import EXIT_EMPTY, EXIT_FAILED, EXIT_SKIPPED, failures, note, quit_with
+    from cbir.errors import UsageError
+    from cbir.query import Index
+
+    if options["weight"] and not options["combine"]:
+        raise UsageError("--weight: expected together with --combine; received without it.")
+    with Index.open(index) as opened:
+        given, names = zip(*(_read(image, opened) for image in images), strict=True)
+        rankings, failed = _ask(opened, given, names, options)
+        for line in opened.notes:
+            note(f"Note: {line}. `cbir check --repair` mends it.")
+    _show(rankings, options["form"])
+    if rankings and options["html"]:
+        _write_html(rankings, options["html"])
+    if rankings and options["sheet"]:
+        _write_sheet(rankings, options["sheet"])
+    failures(failed, None)
+    if not rankings:
+        quit_with(EXIT_FAILED)
+    if options["fail_empty"] and not any(ranking.hits for ranking in rankings):
+        quit_with(EXIT_EMPTY)
+    if failed and len(images) > 1:
+        quit_with(EXIT_SKIPPED if options["strict"] else 0)
+
+
+def _read(image: str, index: Index) -> tuple[ImageInput, str]:
+    """What an argument means: bytes from stdin, an id, or a file's path; and its name."""
+    from cbir.errors import UsageError
+
+    if image == "-":
+        data = sys.stdin.buffer.read()
+        if not data:
+            raise UsageError("-: expected a picture on standard input; received nothing.")
+        return data, "-"
+    if os.path.isfile(image):
+        return image, image
+    number = image.removeprefix("id:")
+    if number.isascii() and number.isdecimal():
+        return int(number), f"id:{number}"
+    what = "a folder" if os.path.isdir(image) else "nothing"
+    raise UsageError(
+        f"IMAGE: expected a picture file, - or the id of an indexed image (id:12); there is {what} "
+        f"at {image}."
+    )
+
+
+def _ask(
+    index: Index, images: Sequence[ImageInput], names: Sequence[str], options: dict[str, Any]
+) -> tuple[list[Ranking], list[Any]]:
+    """The rankings; with several queries, those that cannot be read are listed and left out."""
+    from dataclasses import replace
+
+    from cbir.config import QuerySpec
+    from cbir.errors import ImageError
+    from cbir.query import match_metadata
+    from cbir.types import Failure
+
+    spec = QuerySpec(options["k"], options["min_score"], options["where"], options["keep_self"])
+    extra = None
+    if options["metadata"]:
+        extra = match_metadata(index.catalog, options["metadata"]).rows
+    if options["combine"]:
+        weights = options["weight"] or None
+        ranking = index.query_combined(
+            images, spec, weights=weights, crop=options["crop"], extra=extra
+        )
+        return [replace(ranking, query=" + ".join(names))], []
+    rankings, failed = [], []
+    for image, name in zip(images, names, strict=True):
+        try:
+            found = index.query_many([image], spec, crop=options["crop"], extra=extra)[0]
+        except ImageError as error:
+            failed.append(Failure(name, error.reason))
+        else:
+            rankings.append(replace(found, query=name))
+    return rankings, failed
+
+
+def _show(rankings: Sequence[Ranking], form: str | None) -> None:
+    from cbir import present
+    from cbir.cli.output import result, result_bytes
+
+    if not rankings:
+        return
+    if form == "json":
+        result(present.to_json(rankings))
+    elif form == "jsonl":
+        result(present.to_jsonl(rankings))
+    elif form == "csv":
+        result(present.to_csv(rankings))
+    elif form in {"paths", "null"}:
+        result_bytes(present.to_paths(rankings, null=form == "null"))
+    else:
+        result(present.table(rankings))
+
+
+def _write_html(rankings: Sequence[Ranking], file: str) -> None:
+    from cbir import present
+    from cbir.cli.output import note
+
+    present.write_page(file, present.page(rankings))
+    note(f"Page: {file}")
+
+
+def _write_sheet(rankings: Sequence[Ranking], file: str) -> None:
+    from cbir import present
+    from cbir.cli.output import note
+
+    present.write_sheet(file, present.contact_sheet(rankings))
+    note(f"Contact sheet: {file}")

@@ -1,0 +1,127 @@
+"""Settings: frozen, validated, stored whole with what they made, unknown keys rejected."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from cbir.errors import UsageError
+
+ResizePolicy = Literal["squash", "crop", "pad"]
+ProjectionKind = Literal["pca", "none"]
+
+DECODING = "pillow-1"
+"""Name of the decoding recipe (images/decode.py). It is part of every fingerprint: change the
+recipe and its name together."""
+
+DEFAULT_EMBEDDER = "efficientnet-lite0"
+
+
+class Settings:
+    """What all settings share: JSON to and from, with unknown keys rejected."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as plain values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    def canonical(self) -> str:
+        """One exact text: sorted keys, no white space. Equal settings give equal texts."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; UsageError where keys are unknown or missing."""
+        names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(data) - names)
+        if unknown:
+            raise UsageError(
+                f"{cls.__name__}: expected the keys {', '.join(sorted(names))}; received also "
+                f"{', '.join(unknown)}. It was perhaps written by a newer cbir: update cbir."
+            )
+        try:
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        except TypeError as error:
+            raise UsageError(f"{cls.__name__}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSpec(Settings):
+    """Everything that makes a feature from a file, but for the arrays.
+
+    backbone    a name of the registry, e.g. "efficientnet-lite0"
+    weights     "imagenet", "file" (given by the user) or "random:SEED"
+    cut         layer whose output is pooled; "" = the last one before the classifier
+    pooling     "gap" (global average pooling)
+    input_size  side of the square input, pixels
+    resize      how a picture becomes square: squash | crop | pad
+    decoding    name of the decoding recipe
+    """
+
+    backbone: str = DEFAULT_EMBEDDER
+    weights: str = "imagenet"
+    cut: str = ""
+    pooling: str = "gap"
+    input_size: int = 224
+    resize: ResizePolicy = "squash"
+    decoding: str = DECODING
+
+    def __post_init__(self) -> None:
+        if self.resize not in get_args(ResizePolicy):
+            raise UsageError(
+                f"resize: expected one of {', '.join(get_args(ResizePolicy))}; "
+                f"received {self.resize!r}."
+            )
+        if not 8 <= self.input_size <= 4096:
+            raise UsageError(f"input_size: expected 8 to 4096 pixels; received {self.input_size}.")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpec(Settings):
+    """How the derived state of an index is made from its features.
+
+    dims        length of an embedding, at most (fewer where the gallery is small)
+    projection  "pca" (mean subtracted, leading principal components, no whitening) or "none"
+    kind        "flat": exact search
+    seed        of the sample that the projection is fitted on
+    """
+
+    dims: int = 256
+    projection: ProjectionKind = "pca"
+    kind: str = "flat"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.dims <= 65536:
+            raise UsageError(f"dims: expected 1 to 65536; received {self.dims}.")
+        if self.projection not in get_args(ProjectionKind):
+            raise UsageError(
+                f"projection: expected one of {', '.join(get_args(ProjectionKind))}; "
+                f"received {self.projection!r}."
+            )
+        if self.kind != "flat":
+            raise UsageError(f"kind: expected flat; received {self.kind!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySpec(Settings):
+    """What is asked of a search.
+
+    k           how many hits, at least 1
+    min_score   hits below this cosine are left out; None: none are
+    where       terms, and-ed: column=value[,value...] column!=value column>=number path~GLOB
+    keep_self   keep the queried image itself among the hits
+    """
+
+    k: int = 10
+    min_score: float | None = None
+    where: tuple[str, ...] = ()
+    keep_self: bool = False
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"k: expected at least 1; received {self.k}.")
+        if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
+            raise UsageError(f"min_score: expected -1 to 1; received {self.min_score}.")

@@ -1,0 +1,24 @@
+"""Descriptors from before neural networks: the floor that a CNN has to beat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbir.types import Pixels, Vectors
+
+BINS = 8
+
+
+def colour_histogram(pixels: Pixels, bins: int = BINS) -> Vectors:
+    """Joint RGB histograms: uint8 (n, h, w, 3) → float32 (n, bins**3), unit length.
+
+    The square root of the counts is taken, so that the dot product of two rows is their
+    Bhattacharyya coefficient. After Swain and Ballard, Color Indexing (IJCV 1991).
+    """
+    rows = []
+    for image in pixels:
+        level = image.astype(np.int64) * bins // 256
+        code = (level[..., 0] * bins + level[..., 1]) * bins + level[..., 2]
+        rows.append(np.sqrt(np.bincount(code.ravel(), minlength=bins**3)))
+    found = np.array(rows, np.float32).reshape(len(pixels), bins**3)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)

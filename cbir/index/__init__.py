@@ -1,0 +1,55 @@
+"""Vector search: the `VectorStore` protocol, FAISS behind it, derived files and the writer's lock.
+
+The names that need FAISS are resolved on first use, so that importing this room stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cbir.index.derived import (
+        DerivedFile,
+        DerivedFileError,
+        derived_files,
+        prune_derived,
+        read_derived,
+        write_derived,
+    )
+    from cbir.index.faiss_index import FaissIndex
+    from cbir.index.live import LiveIndex
+    from cbir.index.lock import writer_lock
+    from cbir.index.store import VectorStore
+
+_HOME = {
+    "DerivedFile": "derived",
+    "DerivedFileError": "derived",
+    "FaissIndex": "faiss_index",
+    "LiveIndex": "live",
+    "VectorStore": "store",
+    "derived_files": "derived",
+    "prune_derived": "derived",
+    "read_derived": "derived",
+    "write_derived": "derived",
+    "writer_lock": "lock",
+}
+
+__all__ = [
+    "DerivedFile",
+    "DerivedFileError",
+    "FaissIndex",
+    "LiveIndex",
+    "VectorStore",
+    "derived_files",
+    "prune_derived",
+    "read_derived",
+    "write_derived",
+    "writer_lock",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"cbir.index.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,36 @@
+"""What keeps an index alive: bringing it up to date, deriving, checking, mending, exporting."""
+
+from cbir.lifecycle.check import CheckReport, Fault, check, repair
+from cbir.lifecycle.edit import Removal, export_csv, export_vectors, info, remove
+from cbir.lifecycle.embedders import EmbedderRequest, describe
+from cbir.lifecycle.generations import Refreshed, refresh
+from cbir.lifecycle.sync import (
+    Progress,
+    SyncOptions,
+    SyncReport,
+    build,
+    sync,
+    writing,
+)
+
+__all__ = [
+    "CheckReport",
+    "EmbedderRequest",
+    "Fault",
+    "Progress",
+    "Refreshed",
+    "Removal",
+    "SyncOptions",
+    "SyncReport",
+    "build",
+    "check",
+    "describe",
+    "export_csv",
+    "export_vectors",
+    "info",
+    "refresh",
+    "remove",
+    "repair",
+    "sync",
+    "writing",
+]

@@ -1,0 +1,255 @@
+"""Finding what is wrong with an index, and mending what can be mended."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cbir.catalog import Catalog, EmbedderRow
+from cbir.config import EmbedderSpec
+from cbir.errors import CbirError, IndexDamagedError
+from cbir.index import FaissIndex, derived_files
+from cbir.lifecycle.embedders import SAVED
+from cbir.lifecycle.generations import refresh
+from cbir.lifecycle.sync import SyncOptions, sync, writing
+from cbir.query.state import State, load_state
+from cbir.types import Ids
+
+UNIT_TOLERANCE = 1e-3
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault: how many, some examples, and what mends it.
+
+    `ids` are the images it is about, where it is about images.
+    """
+
+    kind: str
+    count: int
+    examples: tuple[str, ...]
+    remedy: str
+    repairable: bool = True
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was looked at and what was found; `repaired` says what `repair` did."""
+
+    images: int
+    faults: tuple[Fault, ...]
+    repaired: tuple[str, ...] = ()
+
+
+REPAIR = "cbir check --repair"
+
+
+def check(index: str) -> CheckReport:
+    """Look at files, features, derived files and embedder of an index; changes nothing.
+
+    Raises IndexMissingError, IndexIncompatibleError; a damaged catalog is a fault.
+    """
+    with Catalog(index) as catalog:
+        try:
+            sound = catalog.db.execute("PRAGMA quick_check(3)").fetchall()
+        except sqlite3.DatabaseError as error:
+            sound = [(str(error),)]
+        if sound != [("ok",)]:
+            fault = Fault(
+                "catalog damaged", len(sound), tuple(str(row[0]) for row in sound),
+                "restore it from a backup, or index again into a new folder", repairable=False,
+            )  # fmt: skip
+            return CheckReport(0, (fault,))
+        with catalog.reading():
+            return CheckReport(catalog.count(), tuple(_faults(catalog)))
+
+
+def repair(index: str) -> CheckReport:
+    """Mend what can be mended; the report has the faults that remain.
+
+    Files that are gone are dropped, changed ones embedded again, features that cannot be used
+    made again, derived files made again, and what belongs to nothing is removed.
+    """
+    before = check(index)
+    done: list[str] = []
+    if any(not fault.repairable for fault in before.faults):
+        return before
+    ids = {i for fault in before.faults for i in fault.ids}
+    bad = {fault.kind: fault for fault in before.faults}
+    with writing(index) as catalog:
+        broken = [i for kind in ("feature unusable", "feature missing") if kind in bad
+                  for i in bad[kind].ids]  # fmt: skip
+        if broken:
+            with catalog.writing():
+                catalog.drop_features(broken)
+    if ids:
+        report = sync(index, (), SyncOptions(recheck=frozenset(ids)))
+        done.append(
+            f"files looked at again: {report.embedded} embedded, {report.changed} changed, "
+            f"{report.moved} moved, {report.removed} dropped, {len(report.failures)} failed"
+        )
+    with writing(index) as catalog:
+        if any(kind.startswith("FAISS") for kind in bad):
+            refreshed = refresh(catalog, rebuild=True)
+            done.append(f"FAISS file of generation {refreshed.generation} made again")
+        if "projection unreadable" in bad:
+            refreshed = refresh(catalog, refit=True)
+            done.append(f"projection fitted again on {refreshed.fitted} pictures")
+        with catalog.writing():
+            orphans = catalog.drop_orphans()
+        if orphans:
+            done.append(f"{orphans} contents that no file has any more removed")
+    after = check(index)
+    return CheckReport(after.images, after.faults, tuple(done))
+
+
+def _faults(catalog: Catalog) -> Iterator[Fault]:
+    yield from _file_faults(catalog)
+    row = catalog.embedder()
+    if row is None:
+        return
+    yield from _embedder_faults(catalog, row)
+    bad = list(_feature_faults(catalog, row))
+    yield from bad
+    if not bad:
+        yield from _derived_faults(catalog)
+
+
+def _file_faults(catalog: Catalog) -> Iterator[Fault]:
+    """Files that are gone or changed under roots that are there; roots that are not."""
+    gone: list[tuple[int, str]] = []
+    changed: list[tuple[int, str]] = []
+    for root in catalog.roots():
+        states = catalog.states(root.id)
+        if not os.path.isdir(root.path) or not any(os.scandir(root.path)):
+            if states:
+                yield Fault(
+                    "folder not there", len(states), (root.path,),
+                    "mount it again, or drop its images with `cbir index --prune`",
+                    repairable=False,
+                )  # fmt: skip
+            continue
+        for state in states.values():
+            path = os.path.join(root.path, *state.path.split("/"))
+            try:
+                found = os.stat(path)
+            except OSError:
+                gone.append((state.id, path))
+                continue
+            if (found.st_size, found.st_mtime_ns) != (state.size, state.mtime_ns):
+                changed.append((state.id, path))
+    remedy = f"`cbir index`, or `{REPAIR}`"
+    yield from _about_images("file gone", gone, remedy)
+    yield from _about_images("file changed", changed, remedy)
+
+
+def _embedder_faults(catalog: Catalog, row: EmbedderRow) -> Iterator[Fault]:
+    """Whether the embedder that made the features can be had here."""
+    from cbir.backbones import names
+
+    saved = os.path.join(catalog.index, SAVED, "embedder.json")
+    remedy = "install what holds that embedder, or index again into a new folder"
+    if os.path.exists(saved):
+        try:
+            with open(saved, encoding="utf-8") as file:
+                fingerprint = json.load(file)["fingerprint"]
+        except (OSError, ValueError, KeyError):
+            fingerprint = "unreadable"
+        if fingerprint != row.fingerprint:
+            note = f"the index has {row.fingerprint}, its embedder folder {fingerprint}"
+            yield Fault("fingerprint unknown", 1, (note,), remedy, repairable=False)
+        return
+    spec = EmbedderSpec.from_dict(json.loads(row.spec))
+    if spec.weights == "file" or spec.backbone not in names():
+        note = f"{spec.backbone} with weights {spec.weights}: {row.fingerprint}"
+        yield Fault("fingerprint unknown", 1, (note,), remedy, repairable=False)
+
+
+def _feature_faults(catalog: Catalog, row: EmbedderRow) -> Iterator[Fault]:
+    """Features that are missing, torn, or not finite."""
+    query = (
+        "SELECT f.id, t.feature FROM files f LEFT JOIN features t ON t.content = f.content AND "
+        "t.embedder = ?"
+    )
+    missing: list[int] = []
+    unusable: list[int] = []
+    for image, blob in catalog.db.execute(query, (row.id,)):
+        if blob is None:
+            missing.append(image)
+        elif len(blob) != 2 * row.feature_dims or not bool(
+            np.isfinite(np.frombuffer(blob, np.float16)).all()
+        ):
+            unusable.append(image)
+    for kind, ids in (("feature missing", missing), ("feature unusable", unusable)):
+        rows = catalog.rows(ids) if ids else ()
+        yield from _about_images(kind, [(r.id, r.file) for r in rows], f"`{REPAIR}`")
+
+
+def _derived_faults(catalog: Catalog) -> Iterator[Fault]:
+    """A FAISS file that is torn, missing, of another generation, or not true to the catalog."""
+    remedy = f"`{REPAIR}`"
+    notes: list[str] = []
+    try:
+        state = load_state(catalog, notes)
+    except IndexDamagedError as error:
+        yield Fault("projection unreadable", 1, (str(error),), remedy)
+        return
+    except (CbirError, ValueError) as error:
+        yield Fault("FAISS file stale", 1, (str(error),), remedy)
+        return
+    if notes:
+        yield Fault("FAISS file corrupt", len(notes), tuple(notes), remedy)
+    files = derived_files(catalog.index)
+    if state is None:
+        if catalog.count():
+            yield Fault("FAISS file missing", 1, ("no generation is live",), remedy)
+        return
+    usable = [f for f in files if f.generation == state.generation.id and f.seq <= catalog.seq]
+    stale = [os.path.basename(f.path) for f in files if f not in usable]
+    if stale:
+        yield Fault("FAISS file stale", len(stale), tuple(stale[:EXAMPLES]), remedy)
+    if not usable:
+        yield Fault("FAISS file missing", 1, (f"generation {state.generation.id}",), remedy)
+        return
+    if not notes:
+        yield from _vector_faults(catalog, state, remedy)
+
+
+def _vector_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Fault]:
+    """Whether the searchable vectors are finite, of unit length, and those of the catalog."""
+    base: FaissIndex = state.live.base
+    whole = state.live.merged()
+    ids, vectors = whole.ids(), whole.vectors()
+    base_ids = base.ids()
+    if len(np.unique(base_ids)) != len(base_ids):
+        values, counts = np.unique(base_ids, return_counts=True)
+        yield _vectors("FAISS ids twice", values[counts > 1], remedy)
+    lengths = np.linalg.norm(vectors, axis=1)
+    wrong = ~(np.abs(lengths - 1) <= UNIT_TOLERANCE)  # also true for NaN
+    if wrong.any():
+        yield _vectors("FAISS vectors not finite or not unit", ids[wrong], remedy)
+    expected = catalog.ids()
+    off = np.setxor1d(ids, expected)
+    if len(off):
+        yield _vectors("FAISS ids not those of the catalog", off, remedy)
+
+
+def _vectors(kind: str, ids: Ids, remedy: str) -> Fault:
+    shown = tuple(f"id {i}" for i in ids[:EXAMPLES].tolist())
+    return Fault(kind, len(ids), shown, remedy)
+
+
+def _about_images(kind: str, found: Sequence[tuple[int, str]], remedy: str) -> Iterator[Fault]:
+    if found:
+        examples = tuple(path for _, path in found[:EXAMPLES])
+        yield Fault(kind, len(found), examples, remedy, ids=tuple(i for i, _ in found))
+
+
+__all__ = ["CheckReport", "Fault", "check", "repair"]

@@ -1,0 +1,174 @@
+"""Taking images out of an index, and taking its vectors and rows out of cbir."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+from cbir.catalog import Catalog
+from cbir.errors import OperationFailedError, UsageError
+from cbir.lifecycle.generations import refresh
+from cbir.lifecycle.sync import writing
+from cbir.query import find_file
+from cbir.query.state import load_state
+from cbir.types import Ids, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What `remove` did: images taken out, arguments that named nothing."""
+
+    removed: int
+    unknown: tuple[str, ...]
+    forgotten: tuple[str, ...] = ()
+
+
+def remove(index: str, ids: Sequence[int] = (), paths: Sequence[str] = ()) -> Removal:
+    """Take images out of an index by id, by file, or by folder (then it is forgotten).
+
+    The files themselves stay. A file that stays below a folder of the index comes back with the
+    next `cbir index`; exclude it, or remove the folder.
+    """
+    with writing(index) as catalog:
+        roots = {root.path: root for root in catalog.roots()}
+        chosen: set[int] = set()
+        unknown: list[str] = []
+        forgotten: list[str] = []
+        known = set(catalog.ids().tolist())
+        for image in ids:
+            chosen.add(image) if image in known else unknown.append(f"id:{image}")
+        for path in paths:
+            found = find_file(catalog, path)
+            real = os.path.realpath(path)
+            below = [] if found is not None else _below(catalog, real)
+            if found is not None:
+                chosen.add(found)
+            elif real in roots:
+                forgotten.append(real)
+                chosen.update(below)
+            elif below:
+                chosen.update(below)
+            else:
+                unknown.append(path)
+        with catalog.writing() as seq:
+            catalog.remove_files(seq, sorted(chosen))
+            for path in forgotten:
+                catalog.forget_root(roots[path].id)
+        refresh(catalog)
+    return Removal(len(chosen), tuple(unknown), tuple(forgotten))
+
+
+def _below(catalog: Catalog, folder: str) -> list[int]:
+    """Ids of all images below a folder."""
+    found = []
+    start = os.path.join(folder, "")
+    for root in catalog.roots():
+        if start.startswith(os.path.join(root.path, "")) or root.path == folder:
+            for state in catalog.states(root.id).values():
+                if os.path.join(root.path, state.path).startswith(start):
+                    found.append(state.id)
+    return found
+
+
+def export_vectors(index: str, file: str) -> tuple[int, int]:
+    """Write all embeddings to an `.npz`; (n, d).
+
+    Arrays: ids int64 (n,), vectors float32 (n, d) unit rows, paths (n,) UTF-8 text; and the
+    generation, the embedder's fingerprint and its spec as text. No pickle is needed to read it.
+    Raises UsageError (another suffix), OperationFailedError (cannot be written).
+    """
+    if not file.endswith(".npz"):
+        raise UsageError(f"vectors: expected a file name that ends with .npz; received {file}.")
+    with Catalog(index) as catalog, catalog.reading():
+        state = load_state(catalog)
+        ids: Ids = np.empty(0, np.int64)
+        vectors: Vectors = np.empty((0, 0), np.float32)
+        if state is not None:
+            whole = state.live.merged()
+            ids, vectors = whole.ids(), whole.vectors()
+        names = [_text(row.file) for row in catalog.rows()]
+        row = catalog.embedder()
+        generation = catalog.generation()
+    arrays = {
+        "ids": ids,
+        "vectors": vectors,
+        "paths": np.array(names, dtype=np.str_),
+        "generation": np.array(generation.id if generation else 0),
+        "fingerprint": np.array(row.fingerprint if row else ""),
+        "spec": np.array(row.spec if row else "{}"),
+    }
+    try:
+        with open(file + ".new", "wb") as opened:
+            np.savez(opened, **arrays)  # type: ignore[arg-type]
+        os.replace(file + ".new", file)
+    except OSError as error:
+        raise OperationFailedError(f"{file} cannot be written ({error.strerror}).") from None
+    return len(ids), vectors.shape[1]
+
+
+def export_csv(index: str, out: IO[str]) -> int:
+    """Write a row for each image: id, path, width, height, format, content, metadata columns."""
+    with Catalog(index) as catalog, catalog.reading():
+        columns = catalog.columns()
+        writer = csv.writer(out)
+        writer.writerow(["id", "path", "width", "height", "format", "content", *columns])
+        count = 0
+        for row in catalog.rows():
+            own = catalog.metadata([row.id]).get(row.id, {})
+            writer.writerow(
+                [row.id, _text(row.file), row.width, row.height, row.format, row.content.hex(),
+                 *(own.get(column, "") for column in columns)]
+            )  # fmt: skip
+            count += 1
+    return count
+
+
+def info(index: str) -> dict[str, object]:
+    """What an index is and holds, as plain values (what `cbir info --json` prints)."""
+    with Catalog(index) as catalog, catalog.reading():
+        row, generation = catalog.embedder(), catalog.generation()
+        roots = [
+            {"path": _text(root.path), "images": len(catalog.states(root.id)),
+             "there": os.path.isdir(root.path), "scanning": dict(root.scanning)}
+            for root in catalog.roots()
+        ]  # fmt: skip
+        spec = json.loads(row.spec) if row else None
+        return {
+            "index": _text(catalog.index),
+            "images": catalog.count(),
+            "different_pictures": catalog.count_contents(),
+            "failures": len(catalog.failures()),
+            "roots": roots,
+            "embedder": spec,
+            "fingerprint": row.fingerprint if row else None,
+            "feature_dims": row.feature_dims if row else None,
+            "generation": generation.id if generation else None,
+            "index_spec": json.loads(generation.spec) if generation else None,
+            "fitted_on": generation.fitted if generation else None,
+            "created": generation.created if generation else None,
+            "metadata_columns": catalog.columns(),
+            "seq": catalog.seq,
+            "bytes": _folder_size(catalog.index),
+        }
+
+
+def _folder_size(folder: str) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.path.getsize(os.path.join(parent, name))
+            except OSError:
+                continue
+    return total
+
+
+def _text(path: str) -> str:
+    """A path as valid Unicode: bytes that are not UTF-8 as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

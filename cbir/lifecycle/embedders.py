@@ -1,0 +1,128 @@
+"""Which embedder an index uses, and that it is never another by accident."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from cbir.catalog import Catalog, CatalogWriter
+from cbir.config import DEFAULT_EMBEDDER, EmbedderSpec, ResizePolicy
+from cbir.errors import IndexIncompatibleError
+from cbir.query import own_embedder
+from cbir.types import FeatureExtractor
+
+SAVED = "embedder"
+"""Folder of an index that holds its embedder, where that is not a stock one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderRequest:
+    """What a user asks for: a backbone's name or the folder of a saved embedder, and how."""
+
+    name: str = DEFAULT_EMBEDDER
+    cut: str = ""
+    input_size: int | None = None
+    resize: ResizePolicy | None = None
+    weights_file: str | None = None
+
+    def spec(self) -> EmbedderSpec:
+        """The embedder's settings, without loading it."""
+        from cbir.embed import resolve_spec
+
+        return resolve_spec(
+            self.name,
+            cut=self.cut,
+            input_size=self.input_size,
+            resize=self.resize,
+            weights_file=self.weights_file,
+        )
+
+    def load(self) -> FeatureExtractor:
+        """The embedder itself (imports TensorFlow)."""
+        from cbir.embed import Embedder
+
+        if os.path.isdir(self.name):
+            return Embedder.load(self.name)
+        return Embedder.from_spec(self.spec(), weights_file=self.weights_file)
+
+
+class IndexEmbedder:
+    """The embedder of an index while it is written: loaded on first need, checked, recorded.
+
+    `asked` is what the caller wants: None for the index's own (the default one for a new index).
+    """
+
+    def __init__(
+        self, catalog: CatalogWriter, asked: EmbedderRequest | FeatureExtractor | None
+    ) -> None:
+        """Raises IndexIncompatibleError where the index was made by another embedder."""
+        self._catalog = catalog
+        self._request = asked if isinstance(asked, EmbedderRequest) else None
+        self._given = asked is not None
+        self._loaded: FeatureExtractor | None = None
+        if asked is not None and not isinstance(asked, EmbedderRequest):
+            self._loaded = asked
+        row = catalog.embedder()
+        if self._loaded is not None:
+            self.spec = self._loaded.spec
+        elif self._request is not None:
+            self.spec = self._request.spec()
+        elif row is not None:
+            self.spec = EmbedderSpec.from_dict(json.loads(row.spec))
+        else:
+            self._request = EmbedderRequest()
+            self.spec = self._request.spec()
+        if row is not None and self._given:
+            self._check(EmbedderSpec.from_dict(json.loads(row.spec)))
+            if self.spec.weights == "file" or self._loaded is not None:
+                self.get()
+
+    def _check(self, own: EmbedderSpec) -> None:
+        if own != self.spec:
+            raise refusal(self._catalog, describe(own), describe(self.spec))
+
+    def get(self) -> FeatureExtractor:
+        """The embedder, loaded; on first use its fingerprint is checked or recorded."""
+        row = self._catalog.embedder()
+        if self._loaded is None:
+            if self._request is not None:
+                self._loaded = self._request.load()
+            elif row is not None:
+                self._loaded = own_embedder(self._catalog.index, row)
+        assert self._loaded is not None
+        if row is None:
+            self._record(self._loaded)
+        elif row.fingerprint != self._loaded.fingerprint:
+            raise refusal(
+                self._catalog,
+                f"weights {row.fingerprint}",
+                f"the same settings with weights {self._loaded.fingerprint}",
+            )
+        return self._loaded
+
+    def _record(self, embedder: FeatureExtractor) -> None:
+        """Write which embedder the index has; one that is not stock is saved with it."""
+        save = getattr(embedder, "save", None)
+        if save is not None and not getattr(embedder, "is_stock", True):
+            save(os.path.join(self._catalog.index, SAVED))
+        with self._catalog.writing():
+            self._catalog.add_embedder(
+                embedder.fingerprint, embedder.spec.canonical(), embedder.feature_dims
+            )
+            self._catalog.set("embedder", embedder.fingerprint)
+
+
+def describe(spec: EmbedderSpec) -> str:
+    """An embedder in a few words: "efficientnet-lite0 (imagenet, 224 px, squash)"."""
+    cut = f", cut at {spec.cut}" if spec.cut else ""
+    return f"{spec.backbone} ({spec.weights}, {spec.input_size} px, {spec.resize}{cut})"
+
+
+def refusal(catalog: Catalog, own: str, asked: str) -> IndexIncompatibleError:
+    """The error for another embedder: features of two embedders cannot be compared."""
+    return IndexIncompatibleError(
+        f"{catalog.index} was made with {own}; received {asked}. To keep that index, leave out "
+        "--embedder and its options. To use the other embedder, make another index: "
+        "`cbir index FOLDER -i OTHER --embedder NAME`."
+    )

@@ -1,0 +1,130 @@
+"""Derived state: when a projection is fitted, and the FAISS file that goes with it.
+
+A projection is fitted on the gallery's stored features, never by embedding again: at 500 different
+pictures, and whenever the gallery has grown by half since (a projection that was fitted on the
+first folder alone serves the later ones badly). The sample is chosen by the contents' hashes, so
+that it depends on what is in the gallery, and not on the order in which it came.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from cbir.embed.projection import Projection, fit, sample_rows
+
+from cbir.catalog import CatalogWriter, EmbedderRow, Generation
+from cbir.config import IndexSpec
+from cbir.index import (
+    DerivedFile,
+    FaissIndex,
+    derived_files,
+    prune_derived,
+    write_derived,
+)
+from cbir.query.state import load_state
+from cbir.types import Vectors
+
+FIT_AT = 500
+GROWTH = 1.5
+SAMPLE = 20_000
+PENDING_SHARE = 0.01
+"""A derived file is made anew when more than this share of the gallery has changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What `refresh` did: the live generation, whether it is new, on how many it is fitted."""
+
+    generation: int
+    new: bool
+    fitted: int
+    dims: int
+    written: bool
+
+
+def refresh(catalog: CatalogWriter, *, refit: bool = False, rebuild: bool = False) -> Refreshed:
+    """Bring the derived state up to date with the catalog.
+
+    `refit` fits the projection again, `rebuild` makes the FAISS file again, in any case.
+    """
+    spec = IndexSpec.from_dict(catalog.setting("index_spec") or {})
+    row = catalog.embedder()
+    live = catalog.generation()
+    if row is None:  # nothing was ever embedded: there is nothing to derive from
+        return Refreshed(0, False, 0, 0, False)
+    contents, hashes = catalog.content_hashes(row)
+    fitting = spec.projection == "pca" and len(hashes) >= FIT_AT
+    if live is not None and not refit and not _outdated(live, spec, row, len(hashes), fitting):
+        return _derive(catalog, live, rebuild)
+    projection = None
+    if fitting:
+        rows = sample_rows(hashes, SAMPLE, spec.seed)
+        projection = fit(_sample(catalog, row, contents[rows]), spec.dims)
+    with catalog.writing():
+        number = catalog.begin_generation(
+            row.id,
+            spec.canonical(),
+            None if projection is None else projection.to_bytes(),
+            len(hashes) if projection is not None else 0,
+        )
+    used = projection or Projection.none(row.feature_dims)
+    file = _build(catalog, number, row, used)
+    with catalog.writing():
+        catalog.make_live(number)
+    prune_derived(catalog.index, file)
+    return Refreshed(number, True, len(hashes) if projection else 0, used.dims, True)
+
+
+def _outdated(live: Generation, spec: IndexSpec, row: EmbedderRow, n: int, fitting: bool) -> bool:
+    """Whether another projection is due."""
+    if IndexSpec.from_dict(json.loads(live.spec)) != spec:
+        return True
+    if live.embedder != row.id:
+        return True
+    if fitting != (live.projection is not None):
+        return True
+    return fitting and n >= GROWTH * live.fitted
+
+
+def _sample(catalog: CatalogWriter, row: EmbedderRow, contents: object) -> Vectors:
+    """Features of the sampled contents, float32 (m, f), in the order of the contents' hashes."""
+    wanted = np.asarray(contents, np.int64)
+    blocks = list(catalog.content_features(row, wanted.tolist()))
+    ids = np.concatenate([block for block, _ in blocks])
+    features = np.concatenate([rows for _, rows in blocks])
+    order = np.argsort(ids)
+    return np.asarray(features[order[np.searchsorted(ids[order], wanted)]], np.float32)
+
+
+def _build(
+    catalog: CatalogWriter, generation: int, row: EmbedderRow, projection: Projection
+) -> DerivedFile:
+    """Make the FAISS file of a generation from all stored features."""
+    store = FaissIndex(projection.dims)
+    with catalog.reading():
+        seq = catalog.seq
+        for ids, features in catalog.features(row):
+            store.add(ids, projection.apply(features))
+    return write_derived(catalog.index, generation, seq, store)
+
+
+def _derive(catalog: CatalogWriter, live: Generation, rebuild: bool) -> Refreshed:
+    """Bring the live generation's FAISS file up to date where enough has changed."""
+    notes: list[str] = []
+    with catalog.reading():
+        state = load_state(catalog, notes)
+    assert state is not None
+    current = [f for f in derived_files(catalog.index) if f.generation == live.id]
+    missing = not current or bool(notes)
+    due = state.live.pending > PENDING_SHARE * max(1, len(state.live.base))
+    if rebuild and state.embedder is not None:
+        file = _build(catalog, live.id, state.embedder, state.projection)
+    elif missing or due:
+        file = write_derived(catalog.index, live.id, state.live.seq, state.live.merged())
+    else:
+        file = current[-1]
+    prune_derived(catalog.index, file)
+    written = rebuild or missing or due
+    return Refreshed(live.id, False, live.fitted, state.projection.dims, written)

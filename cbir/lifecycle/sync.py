@@ -1,0 +1,316 @@
+"""Bringing an index up to date with its folders: `cbir index`.
+
+Scan, compare, read, embed, store, fit, derive. Each batch is one transaction, and no batch is
+embedded before the one before it is stored: a kill loses the batch in flight, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from cbir.catalog import Catalog, CatalogWriter, FileState, NewContent, NewFile, create_catalog
+from cbir.config import IndexSpec
+from cbir.images import Batch, LoadOptions, load
+from cbir.index import writer_lock
+from cbir.lifecycle.embedders import EmbedderRequest, IndexEmbedder
+from cbir.lifecycle.folders import PlanOptions, RootPlan, choose_targets, make_plan
+from cbir.lifecycle.generations import Refreshed, refresh
+from cbir.query import Index, match_metadata
+from cbir.types import Failure, FeatureExtractor, ImageRef, LoadedImage
+
+
+class Progress(Protocol):
+    """Who wants to know how far a job is."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A new stage begins; total steps, where known."""
+        ...
+
+    def advance(self, steps: int = 1) -> None:
+        """So many steps are done."""
+        ...
+
+
+class Silent:
+    """Progress that nobody sees."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Nothing."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """How an index is brought up to date.
+
+    prune         drop what is missing under a root that is absent or empty, too
+    retry_failed  try files again that failed before and did not change
+    scanning      {"exclude": [...], "include_hidden": bool} from now on; None: as before
+    metadata      CSV with a column `path`, and others to be stored
+    spec          how derived state is made; None: as before
+    refit         fit the projection again in any case
+    max_pixels    pictures that would hold more pixels in memory are refused
+    batch_size    images embedded at a time (and lost at most by a kill)
+    """
+
+    prune: bool = False
+    retry_failed: bool = False
+    scanning: dict[str, object] | None = None
+    metadata: str | None = None
+    spec: IndexSpec | None = None
+    refit: bool = False
+    max_pixels: int | None = None
+    batch_size: int = 32
+    recheck: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What was done. Numbers are files, but for `embedded` (different pictures)."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    embedded: int = 0
+    ignored: int = 0
+    known_failures: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    offline: list[str] = field(default_factory=list)
+    metadata_rows: int = 0
+    metadata_unmatched: tuple[str, ...] = ()
+    images: int = 0
+    seconds: float = 0.0
+    derived: Refreshed | None = None
+
+
+def sync(
+    index: str,
+    folders: Sequence[str] = (),
+    options: SyncOptions | None = None,
+    *,
+    embedder: EmbedderRequest | FeatureExtractor | None = None,
+    progress: Progress | None = None,
+) -> SyncReport:
+    """Bring an index up to date with these folders (none: all that it knows).
+
+    Raises IndexLockedError, IndexIncompatibleError (another embedder), UsageError (no such
+    folder), OperationFailedError (disk full, ...). An image that cannot be used raises nothing: it
+    is in `failures`.
+    """
+    start = time.perf_counter()
+    used = options or SyncOptions()
+    with writing(index, create=bool(folders)) as catalog:
+        job = _Sync(catalog, used, progress or Silent(), embedder)
+        job.run(folders)
+    job.report.seconds = time.perf_counter() - start
+    return job.report
+
+
+def build(
+    folder: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    embedder: EmbedderRequest | FeatureExtractor | None = None,
+) -> Index:
+    """Index a folder into the index folder `path`, and open it for queries.
+
+    Raises what `sync` raises. Files that could not be used are in the index's list of failures.
+    """
+    sync(os.fspath(path), [os.fspath(folder)], embedder=embedder)
+    return Index(os.fspath(path))
+
+
+@contextmanager
+def writing(index: str, create: bool = False) -> Iterator[CatalogWriter]:
+    """The index open for writing, under its lock; made where there is none and `create`."""
+    if create:
+        create_catalog(index)
+    else:
+        Catalog(index).close()  # says what is wrong before a lock file is made
+    with writer_lock(index), CatalogWriter(index) as catalog:
+        yield catalog
+
+
+class _Sync:
+    """One run: its catalog, its options and what it has done so far."""
+
+    def __init__(
+        self,
+        catalog: CatalogWriter,
+        options: SyncOptions,
+        progress: Progress,
+        embedder: EmbedderRequest | FeatureExtractor | None,
+    ) -> None:
+        self.catalog = catalog
+        self.options = options
+        self.progress = progress
+        self.embedder = IndexEmbedder(catalog, embedder)
+        self.report = SyncReport()
+        self._known: dict[tuple[str, str], FileState] = {}
+        self._roots: dict[str, int] = {}
+        self._movable: dict[bytes, list[FileState]] = {}
+        self._gone: dict[int, FileState] = {}
+
+    def run(self, folders: Sequence[str]) -> None:
+        """Plan, read and embed, drop, describe, derive."""
+        self._prepare()
+        targets = choose_targets(self.catalog, folders, self.options.scanning)
+        plan_options = PlanOptions(
+            self.options.prune, self.options.retry_failed, self.options.recheck
+        )
+        self.progress.stage("scanning")
+        plans = [make_plan(self.catalog, target, plan_options) for target in targets]
+        todo = self._gather(plans)
+        self.progress.stage("indexing", len(todo))
+        self._load(todo)
+        self._drop(plans)
+        self._describe()
+        self.progress.stage("deriving")
+        self.report.derived = refresh(self.catalog, refit=self.options.refit)
+        self.report.images = self.catalog.count()
+
+    def _prepare(self) -> None:
+        """Store how derived state is made, where that is new."""
+        spec = self.options.spec
+        if self.catalog.setting("index_spec") is None or spec is not None:
+            with self.catalog.writing():
+                self.catalog.set("index_spec", (spec or IndexSpec()).to_dict())
+
+    def _gather(self, plans: Sequence[RootPlan]) -> list[ImageRef]:
+        """All files to look at; notes what is known of them and which files may have moved."""
+        todo: list[ImageRef] = []
+        for plan in plans:
+            root = plan.target.root
+            self._roots[root.path] = root.id
+            for ref, known in plan.todo:
+                todo.append(ref)
+                if known is not None:
+                    self._known[root.path, ref.path] = known
+            self._gone.update({state.id: state for state in plan.gone})
+            self.report.unchanged += plan.unchanged
+            self.report.known_failures += plan.known_failures
+            self.report.ignored += plan.ignored
+            self.report.failures += plan.failures
+            if plan.offline:
+                self.report.offline.append(f"{root.path} {plan.offline}")
+        for row in self.catalog.rows(sorted(self._gone)):
+            self._movable.setdefault(row.content, []).append(self._gone[row.id])
+        return todo
+
+    # -- reading and embedding -------------------------------------------------------------------
+
+    def _load(self, todo: Sequence[ImageRef]) -> None:
+        if not todo:
+            return
+        row = self.catalog.embedder()
+        own = row.id if row is not None else -1
+        reader_lock = threading.Lock()
+        with Catalog(self.catalog.index) as reader:
+
+            def stored(content: bytes) -> bool:
+                with reader_lock:
+                    return reader.has_feature(content, own)
+
+            options = LoadOptions(
+                spec=self.embedder.spec,
+                batch_size=self.options.batch_size,
+                known=stored,
+                **({"max_pixels": self.options.max_pixels} if self.options.max_pixels else {}),
+            )
+            for batch in load(todo, options):
+                self._store(batch)
+                self.progress.advance(len(batch.images) + len(batch.failures))
+
+    def _store(self, batch: Batch) -> None:
+        """Embed what is new in a batch, then store all of it in one transaction."""
+        fresh: dict[bytes, LoadedImage] = {}
+        for image in batch.images:
+            if image.pixels is not None and image.content not in fresh:
+                if not self._has_feature(image.content):
+                    fresh[image.content] = image
+        contents = self._embed(list(fresh.values())) if fresh else []
+        row = self.catalog.embedder()
+        with self.catalog.writing() as seq:
+            if contents and row is not None:
+                self.catalog.put_contents(row.id, contents)
+            for image in batch.images:
+                self._store_file(seq, image)
+            for ref, failure in batch.failures:
+                self._store_failure(seq, ref, failure)
+        self.report.embedded += len(contents)
+
+    def _has_feature(self, content: bytes) -> bool:
+        row = self.catalog.embedder()
+        return row is not None and self.catalog.has_feature(content, row.id)
+
+    def _embed(self, images: Sequence[LoadedImage]) -> list[NewContent]:
+        embedder = self.embedder.get()
+        if self.catalog.generation() is None:
+            refresh(self.catalog)  # so that readers find one while the first run goes on
+        pixels = np.stack([image.pixels for image in images if image.pixels is not None])
+        features = embedder.features(pixels)
+        return [
+            NewContent(image.content, image.width, image.height, image.format, feature)
+            for image, feature in zip(images, features, strict=True)
+        ]
+
+    def _store_file(self, seq: int, image: LoadedImage) -> None:
+        ref = image.ref
+        known = self._known.get((ref.root, ref.path))
+        same = known is not None and image.content in self.catalog.hashes_of([known.id])
+        if known is not None and same:
+            self.catalog.touch_file(known.id, ref.size, ref.mtime_ns)
+            self.report.unchanged += 1
+            return
+        if known is not None:
+            self.report.changed += 1
+            kept: int | None = known.id
+        else:
+            origins = self._movable.get(image.content, [])
+            kept = origins.pop(0).id if origins else None
+            if kept is not None:
+                del self._gone[kept]
+                self.report.moved += 1
+            else:
+                self.report.added += 1
+        new = NewFile(self._roots[ref.root], ref, image.content, kept)
+        self.catalog.put_files(seq, [new])
+
+    def _store_failure(self, seq: int, ref: ImageRef, failure: Failure) -> None:
+        known = self._known.get((ref.root, ref.path))
+        if known is not None:
+            self.catalog.remove_files(seq, [known.id])
+            self.report.removed += 1
+        self.catalog.put_failure(self._roots[ref.root], ref, failure)
+        self.report.failures.append(failure)
+
+    # -- what is gone, metadata ------------------------------------------------------------------
+
+    def _drop(self, plans: Sequence[RootPlan]) -> None:
+        """Take out what is gone, and forget failures of files that are."""
+        with self.catalog.writing() as seq:
+            self.catalog.remove_files(seq, sorted(self._gone))
+            for plan in plans:
+                self.catalog.drop_failures(plan.target.root.id, plan.healed)
+        self.report.removed += len(self._gone)
+
+    def _describe(self) -> None:
+        """Store the metadata of the CSV."""
+        if self.options.metadata is None:
+            return
+        found = match_metadata(self.catalog, self.options.metadata)
+        with self.catalog.writing():
+            self.catalog.put_metadata(found.rows)
+        self.report.metadata_rows = len(found.rows)
+        self.report.metadata_unmatched = found.unmatched

@@ -1,0 +1,104 @@
+"""What a search needs of an index, brought up to date with its catalog before each search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cbir.catalog import Catalog, EmbedderRow, Generation
+from cbir.embed.projection import Projection
+from cbir.errors import IndexDamagedError
+from cbir.index import DerivedFileError, FaissIndex, LiveIndex, derived_files, read_derived
+from cbir.types import Ids, Vectors
+
+
+@dataclass(slots=True)
+class State:
+    """One generation, searchable: all parts belong together."""
+
+    generation: Generation
+    embedder: EmbedderRow | None
+    projection: Projection
+    live: LiveIndex
+
+
+def load_state(catalog: Catalog, notes: list[str] | None = None) -> State | None:
+    """The live generation's state, within a read transaction; None where there is none yet.
+
+    What is wrong with derived files is appended to `notes`; the state is right all the same,
+    since it is then made from the stored features.
+    """
+    generation = catalog.generation()
+    if generation is None:
+        return None
+    embedder = catalog.embedder()
+    projection = read_projection(generation, embedder)
+    base, seq = _base(catalog, generation, notes if notes is not None else [])
+    if base is None:
+        live = LiveIndex(FaissIndex(projection.dims), -1)
+    else:
+        live = LiveIndex(base, seq)
+    state = State(generation, embedder, projection, live)
+    catch_up(catalog, state)
+    return state
+
+
+def catch_up(catalog: Catalog, state: State) -> None:
+    """Take in what the catalog has beyond the state's seq, within a read transaction."""
+    seq = catalog.seq
+    if seq == state.live.seq:
+        return
+    changed = catalog.ids(above=state.live.seq)
+    removed = catalog.removed(above=state.live.seq)
+    ids, vectors = embeddings(catalog, state, changed.tolist())
+    state.live.update(np.union1d(removed, changed), ids, vectors, seq)
+
+
+def embeddings(catalog: Catalog, state: State, ids: Sequence[int]) -> tuple[Ids, Vectors]:
+    """The embeddings of these images from their stored features: int64 (n,), float32 (n, d)."""
+    parts_ids: list[Ids] = [np.empty(0, np.int64)]
+    parts: list[Vectors] = [np.empty((0, state.projection.dims), np.float32)]
+    if state.embedder is not None:
+        for block, features in catalog.features(state.embedder, ids):
+            parts_ids.append(block)
+            parts.append(state.projection.apply(features))
+    return np.concatenate(parts_ids), np.concatenate(parts)
+
+
+def read_projection(generation: Generation, embedder: EmbedderRow | None) -> Projection:
+    """The generation's projection; plain L2 where nothing was fitted."""
+    if generation.projection is None:
+        return Projection.none(embedder.feature_dims if embedder else 1)
+    try:
+        return Projection.from_bytes(generation.projection)
+    except ValueError as error:
+        raise IndexDamagedError(
+            f"The projection of generation {generation.id} cannot be read ({error}). Run "
+            "`cbir index --refit`: it is fitted again from the stored features."
+        ) from None
+
+
+def generation_spec(generation: Generation) -> dict[str, object]:
+    """The generation's settings as plain values."""
+    return dict(json.loads(generation.spec))
+
+
+def _base(
+    catalog: Catalog, generation: Generation, notes: list[str]
+) -> tuple[FaissIndex | None, int]:
+    """The newest derived file that can be trusted; looked for twice, as a writer may swap it."""
+    trouble: list[str] = []
+    for _ in range(2):
+        trouble.clear()
+        for file in reversed(derived_files(catalog.index)):
+            if file.generation != generation.id or file.seq > catalog.seq:
+                continue
+            try:
+                return read_derived(file), file.seq
+            except DerivedFileError as error:
+                trouble.append(f"{file.path} {error}")
+    notes += [f"{note}; searching from the stored features instead" for note in trouble]
+    return None, -1
