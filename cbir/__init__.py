@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from cbir.errors import UsageError as UsageError
     from cbir.errors import WeightsError as WeightsError
     from cbir.lifecycle import build as build
-    from cbir.lifecycle import sync as sync
     from cbir.query import Index as Index
     from cbir.types import Failure as Failure
     from cbir.types import Hit as Hit
@@ -58,7 +57,6 @@ _HOME = {
     "UsageError": "errors",
     "WeightsError": "errors",
     "build": "lifecycle",
-    "sync": "lifecycle",
 }
 
 __all__ = [
@@ -82,7 +80,6 @@ __all__ = [
     "WeightsError",
     "__version__",
     "build",
-    "sync",
 ]
 
 

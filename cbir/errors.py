@@ -9,8 +9,7 @@
     ├── ImageError                   5   one picture cannot be read; in a job it becomes a `Failure`
     ├── EmbedderError                5   an embedder cannot be built, loaded or run
     │   └── WeightsError             5   its weights are missing, unsafe or not the expected ones
-    ├── OperationFailedError         5   the disk is full, a file cannot be written, ...
-    └── FaultsFoundError             6   `check` found faults
+    └── OperationFailedError         5   the disk is full, a file cannot be written, ...
 
 A message says what was expected, what was received, and what to do. Only the command line turns
 an error into an exit code.
@@ -75,9 +74,3 @@ class WeightsError(EmbedderError):
 
 class OperationFailedError(CbirError):
     """The operating system refused: disk full, no permission, a file in the way."""
-
-
-class FaultsFoundError(CbirError):
-    """`check` found faults in the index."""
-
-    exit_code = 6

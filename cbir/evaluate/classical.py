@@ -21,4 +21,4 @@ def colour_histogram(pixels: Pixels, bins: int = BINS) -> Vectors:
         code = (level[..., 0] * bins + level[..., 1]) * bins + level[..., 2]
         rows.append(np.sqrt(np.bincount(code.ravel(), minlength=bins**3)))
     found = np.array(rows, np.float32).reshape(len(pixels), bins**3)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)

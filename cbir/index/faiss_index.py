@@ -16,7 +16,11 @@ class FaissIndex:
 
     def __init__(self, dims: int, _index: Any = None) -> None:
         """An empty index for vectors of length `dims`."""
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dims)) if _index is None else _index
+        self._index = _index
+        self._owner: Any = None  # what a downcast pointer looks into must stay alive
+        if _index is None:
+            flat = faiss.IndexFlatIP(dims)
+            self._index = faiss.IndexIDMap2(flat)
 
     @property
     def dims(self) -> int:
@@ -28,7 +32,8 @@ class FaissIndex:
 
     def ids(self) -> Ids:
         """Int64 (n,), in the order of the rows."""
-        return np.asarray(faiss.vector_to_array(self._index.id_map), np.int64)
+        # a copy: what FAISS returns may look into its own memory
+        return np.array(faiss.vector_to_array(self._index.id_map), np.int64, copy=True)
 
     def vectors(self) -> Vectors:
         """All rows, float32 (n, d), in the order of `ids`."""
@@ -74,13 +79,15 @@ class FaissIndex:
     def from_bytes(cls, data: bytes) -> Self:
         """The inverse; ValueError where the bytes are not such an index."""
         try:
-            index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+            owner = faiss.deserialize_index(np.frombuffer(data, np.uint8))
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[0]) from None
-        index = faiss.downcast_index(index)
+        index = faiss.downcast_index(owner)
         if not isinstance(index, faiss.IndexIDMap2):
             raise ValueError(f"expected an IndexIDMap2, received {type(index).__name__}")
-        return cls(int(index.d), index)
+        made = cls(int(index.d), index)
+        made._owner = owner
+        return made
 
 
 def sort_hits(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:

@@ -46,7 +46,7 @@ class RootPlan:
     known_failures: int = 0
     ignored: int = 0
     offline: str = ""
-    failures: tuple[Failure, ...] = ()
+    failures: list[Failure] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-from cbir.embed.projection import Projection, fit, sample_rows
 
 from cbir.catalog import CatalogWriter, EmbedderRow, Generation
 from cbir.config import IndexSpec
+from cbir.embed.projection import Projection, fit, sample_rows
 from cbir.index import (
     DerivedFile,
     FaissIndex,

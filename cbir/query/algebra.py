@@ -29,4 +29,5 @@ def combine(vectors: Vectors, weights: Sequence[float] | None = None) -> Vectors
         raise UsageError(f"weight: expected numbers above 0; received {list(used)}.")
     total = (used[:, None] * vectors).sum(axis=0)
     length = float(np.linalg.norm(total))
-    return (total / length if length > 0 else total)[None].astype(np.float32)
+    unit = total / length if length > 0 else total
+    return np.asarray(unit[None], np.float32)

@@ -1,0 +1,159 @@
+"""The embedder: one object from uint8 pictures to features, with a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from cbir.backbones import get, truncated
+from cbir.config import EmbedderSpec, ResizePolicy
+from cbir.embed.pooling import pool
+from cbir.embed.runtime import KerasRuntime
+from cbir.errors import EmbedderError, UsageError
+from cbir.types import ImageInput, Pixels, Vectors
+
+if TYPE_CHECKING:
+    import keras
+
+
+def resolve_spec(
+    name: str,
+    *,
+    cut: str = "",
+    input_size: int | None = None,
+    resize: ResizePolicy | None = None,
+    weights_file: str | None = None,
+) -> EmbedderSpec:
+    """The settings of an embedder by name or folder, without loading Keras.
+
+    Raises UsageError for an unknown name, or for options beside a saved embedder's folder.
+    """
+    if os.path.isdir(name):
+        from cbir.embed.package import read_spec
+
+        if cut or input_size or resize or weights_file:
+            raise UsageError(
+                f"embedder: {name} is a saved embedder, which has all its settings; expected no "
+                "--cut, --input-size, --resize or --weights beside it."
+            )
+        return read_spec(name)
+    info = get(name)
+    if weights_file is not None and not os.path.isfile(weights_file):
+        raise UsageError(f"weights: expected a file; there is none at {weights_file}.")
+    return EmbedderSpec(
+        backbone=info.name,
+        weights="file" if weights_file else "imagenet",
+        cut=cut,
+        input_size=input_size or info.input_size,
+        resize=resize or "squash",
+    )
+
+
+class Embedder:
+    """Backbone, cut and pooling as one: uint8 (n, s, s, 3) → features float32 (n, f).
+
+    Make it with `load` (a name or a folder) or `from_spec`.
+    """
+
+    def __init__(self, spec: EmbedderSpec, model: keras.Model) -> None:
+        self.spec = spec
+        self.model = model
+        self.fingerprint = fingerprint(spec, model)
+        self._run = KerasRuntime(model)
+
+    @classmethod
+    def load(cls, name_or_dir: str | os.PathLike[str]) -> Self:
+        """A stock embedder by its backbone's name, or a saved one from its folder.
+
+        Raises UsageError (no such name), WeightsError, EmbedderError (the folder is damaged).
+        """
+        name = os.fspath(name_or_dir)
+        if os.path.isdir(name):
+            from cbir.embed.package import load_package
+
+            spec, model, stored = load_package(name)
+            made = cls(spec, model)
+            if made.fingerprint != stored:
+                raise EmbedderError(
+                    f"{name}: expected the embedder {stored}; its files give {made.fingerprint}. "
+                    "They were changed or damaged: restore them."
+                )
+            return made
+        return cls.from_spec(resolve_spec(name))
+
+    @classmethod
+    def from_spec(cls, spec: EmbedderSpec, weights_file: str | None = None) -> Self:
+        """An embedder from its settings; `weights_file` where they say that weights are a file."""
+        import keras
+
+        start, cut = truncated(spec, weights_file)
+        return cls(spec, keras.Model(start, pool(spec.pooling, cut), name="embedder"))
+
+    @property
+    def feature_dims(self) -> int:
+        """f, the length of a feature."""
+        return int(self.model.output_shape[-1])
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether name and settings alone are enough to make it again."""
+        return self.spec.weights == "imagenet" or self.spec.weights.startswith("random:")
+
+    def features(self, pixels: Pixels) -> Vectors:
+        """Raw features: uint8 (n, s, s, 3), RGB, 0..255 → float32 (n, f).
+
+        Raises UsageError for another shape or dtype, EmbedderError where a feature is not finite.
+        """
+        size = self.spec.input_size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+            raise UsageError(
+                f"pixels: expected uint8 (n, {size}, {size}, 3); received {pixels.dtype} "
+                f"{pixels.shape}. `cbir.images.prepare` makes such arrays."
+            )
+        found = self._run(pixels)
+        if not bool(np.isfinite(found).all()):
+            raise EmbedderError(
+                f"{self.spec.backbone} made a feature that is not finite; expected finite numbers. "
+                "Its weights are damaged, or do not belong to it."
+            )
+        return found
+
+    def embed(self, images: Sequence[ImageInput]) -> Vectors:
+        """Unit-length features of pictures (paths, bytes, PIL images, arrays): float32 (n, f).
+
+        Raises ImageError where one cannot be read.
+        """
+        from cbir.embed.projection import Projection
+        from cbir.images import prepare
+
+        loaded = [prepare(image, self.spec).pixels for image in images]
+        size = self.spec.input_size
+        pixels = (
+            np.stack([p for p in loaded if p is not None])
+            if loaded
+            else np.empty((0, size, size, 3), np.uint8)
+        )
+        return Projection.none(self.feature_dims).apply(self.features(pixels))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the embedder into a folder that `load` reads; it replaces an embedder there."""
+        from cbir.embed.package import save_package
+
+        save_package(os.fspath(folder), self.spec, self.model, self.fingerprint)
+
+
+def fingerprint(spec: EmbedderSpec, model: keras.Model) -> str:
+    """32 hex digits over the canonical spec and every array: dtype, shape and bytes, in order.
+
+    Names of layers and variables do not count, since Keras numbers them anew in each process.
+    """
+    digest = hashlib.blake2b(spec.canonical().encode(), digest_size=16)
+    for array in model.get_weights():
+        plain: Any = np.ascontiguousarray(array)
+        digest.update(f"|{plain.dtype.str}{plain.shape}".encode())
+        digest.update(plain.tobytes())
+    return digest.hexdigest()

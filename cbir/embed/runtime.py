@@ -1,0 +1,80 @@
+"""The seam `uint8 batch → float32 features`: how a model is run.
+
+On TensorFlow the model is frozen into one graph with constants, of a fixed batch size: a batch that
+is not full is filled up and cut again, so that a feature does not depend on how many came with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbir.types import Pixels, Vectors
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH = 32
+FEW = 12
+"""Fewer images than these are run one by one, which is faster than a block that is mostly filling
+(measured on EfficientNet-Lite0: 88 images/s alone, 0.25 s a block)."""
+
+
+class KerasRuntime:
+    """Runs a Keras model: uint8 (n, s, s, 3) → float32 (n, f)."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._compiled: dict[int, Callable[[Pixels], Any]] = {}
+        self._compiling = threading.Lock()
+
+    def __call__(self, pixels: Pixels) -> Vectors:
+        """Features of any number of images, in blocks of 32; a few are run one by one."""
+        parts = [np.empty((0, int(self._model.output_shape[-1])), np.float32)]
+        size = self._block(len(pixels))
+        for start in range(0, len(pixels), size):
+            block = pixels[start : start + size]
+            if len(block) < size:
+                fill = np.zeros((size - len(block), *block.shape[1:]), np.uint8)
+                full = np.concatenate((block, fill))
+            else:
+                full = np.ascontiguousarray(block)
+            parts.append(np.asarray(self._run(full), np.float32)[: len(block)])
+        return np.concatenate(parts)
+
+    def _block(self, n: int) -> int:
+        """How many images to run at a time; compiling for single ones must be worth its second."""
+        ready = 1 in self._compiled or BATCH not in self._compiled
+        return 1 if n == 1 or (n < FEW and ready) else BATCH
+
+    def _run(self, pixels: Pixels) -> Any:
+        size = len(pixels)
+        if size not in self._compiled:
+            with self._compiling:
+                if size not in self._compiled:
+                    self._compiled[size] = self._compile(size)
+        return self._compiled[size](pixels)
+
+    def _compile(self, size: int) -> Callable[[Pixels], Any]:
+        import keras
+
+        if keras.backend.backend() != "tensorflow":
+            return lambda pixels: keras.ops.convert_to_numpy(self._model.predict_on_batch(pixels))
+        return _freeze(self._model, size)
+
+
+def _freeze(model: keras.Model, size: int) -> Callable[[Pixels], Any]:
+    """The model as a TensorFlow graph whose weights are constants, for one batch size."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    shape = (size, *model.input_shape[1:])
+    function = tf.function(lambda pixels: model(pixels, training=False))
+    concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.uint8))
+    frozen = convert_variables_to_constants_v2(concrete)
+    return lambda pixels: frozen(tf.constant(pixels))[0].numpy()

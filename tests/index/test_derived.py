@@ -1,0 +1,111 @@
+"""Derived files: written beside, verified, pruned. And the writer's lock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from cbir.errors import IndexLockedError, OperationFailedError
+from cbir.index import (
+    DerivedFile,
+    DerivedFileError,
+    FaissIndex,
+    derived_files,
+    prune_derived,
+    read_derived,
+    write_derived,
+    writer_lock,
+)
+
+
+@pytest.fixture
+def store() -> FaissIndex:
+    made = FaissIndex(4)
+    made.add(np.arange(5, dtype=np.int64), np.eye(5, 4, dtype=np.float32))
+    return made
+
+
+def test_files_are_found_newest_last(tmp_path: Path, store: FaissIndex) -> None:
+    for generation, seq in ((2, 5), (1, 30), (2, 12)):
+        write_derived(str(tmp_path), generation, seq, store)
+    (tmp_path / "ann" / "notes.txt").write_text("x")
+    found = derived_files(str(tmp_path))
+    assert [(f.generation, f.seq) for f in found] == [(1, 30), (2, 5), (2, 12)]
+    assert read_derived(found[-1]).ids().tolist() == [0, 1, 2, 3, 4]
+    (tmp_path / "ann" / "3-1.faiss.new").write_bytes(b"left by a kill")
+    gone = prune_derived(str(tmp_path), found[-1])
+    assert gone == ["1-30.faiss", "2-5.faiss", "3-1.faiss.new"]
+    assert sorted(os.listdir(tmp_path / "ann")) == ["2-12.faiss", "notes.txt"]
+
+
+def test_faiss_itself_can_read_the_file(tmp_path: Path, store: FaissIndex) -> None:
+    file = write_derived(str(tmp_path), 1, 1, store)
+    assert faiss.read_index(file.path).ntotal == 5
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "other", "gone"])
+def test_a_damaged_file_is_noticed(tmp_path: Path, store: FaissIndex, damage: str) -> None:
+    file = write_derived(str(tmp_path), 1, 1, store)
+    data = bytearray(Path(file.path).read_bytes())
+    if damage == "torn":
+        del data[40:]
+    elif damage == "flipped":
+        data[60] ^= 1
+    elif damage == "empty":
+        data.clear()
+    elif damage == "other":
+        data = bytearray(b"\0" * 500)
+    Path(file.path).write_bytes(data)
+    if damage == "gone":
+        os.remove(file.path)
+    with pytest.raises(DerivedFileError):
+        read_derived(file)
+
+
+def test_no_folder_means_no_files(tmp_path: Path) -> None:
+    assert derived_files(str(tmp_path)) == [] and prune_derived(str(tmp_path), None) == []
+    with pytest.raises(DerivedFileError):
+        read_derived(DerivedFile(1, 1, str(tmp_path / "ann" / "1-1.faiss")))
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path, store: FaissIndex) -> None:
+    (tmp_path / "ann").write_text("a file in the way")
+    with pytest.raises(OperationFailedError, match="check --repair"):
+        write_derived(str(tmp_path), 1, 1, store)
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    script = (
+        "import sys; from cbir.index import writer_lock\n"
+        "with writer_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdin is not None and holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(IndexLockedError, match=f"process {holder.pid} "):
+            with writer_lock(str(tmp_path)):
+                pass
+    finally:
+        holder.kill()  # the operating system frees the lock
+        holder.wait()
+        holder.stdin.close()
+        holder.stdout.close()
+    with writer_lock(str(tmp_path)):
+        pass
+
+
+def test_a_folder_that_is_not_there_cannot_be_locked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OperationFailedError, match="cannot be written"):
+        with writer_lock(str(tmp_path / "file")):
+            pass

@@ -1,0 +1,219 @@
+"""The page in a real browser, as people see it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cbir.present.html import PageOptions, page, write_page
+from tests.present.conftest import Gallery, make_ranking
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+# Every visible text with the contrast of its color to what lies behind it (WCAG 2.2, 1.4.3).
+# A background that lets pictures through is blended with the worse of black and white.
+CONTRAST = """
+const luminance = ([r, g, b]) => {
+  const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const lin = [r, g, b].map(v => linear(v / 255));
+  return .2126 * lin[0] + .7152 * lin[1] + .0722 * lin[2];
+};
+const ratio = (a, b) => {
+  const [hi, lo] = [luminance(a), luminance(b)].sort((x, y) => y - x);
+  return (hi + .05) / (lo + .05);
+};
+const parse = text => {
+  const n = text.match(/[\\d.]+/g).map(Number);
+  return n.length < 4 ? [...n, 1] : n;
+};
+const behind = element => {
+  for (let e = element; e; e = e.parentElement) {
+    const [r, g, b, a] = parse(getComputedStyle(e).backgroundColor);
+    if (a === 1) return [[r, g, b]];
+    if (a > 0) return [0, 255].map(w => [r, g, b].map(v => v * a + w * (1 - a)));
+  }
+  return [[255, 255, 255]];
+};
+const found = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const node = walker.currentNode, element = node.parentElement;
+  if (!node.textContent.trim() || element.closest('.unseen, .skip')) continue;
+  const color = parse(getComputedStyle(element).color);
+  const least = Math.min(...behind(element).map(b => ratio(color, b)));
+  found.push([node.textContent.trim().slice(0, 30), Math.round(least * 100) / 100]);
+}
+return found;
+"""
+
+
+def _chromium() -> tuple[str, str]:
+    """Browser and driver; the test is skipped where they are missing, and fails so on CI."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    selenium = importlib.util.find_spec("selenium")
+    if browser and driver and selenium:
+        return browser, driver
+    reason = "needs selenium, Chromium and chromedriver"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    binary, driver_path = _chromium()
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(executable_path=driver_path))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def address(gallery: Gallery, tmp_path_factory: pytest.TempPathFactory) -> str:
+    few = {"label": "cat", "photographer": "somebody with quite a long name"}
+    many = {f"key {i}": "a value that is long, " * 3 for i in range(8)}
+    rankings = [
+        make_ranking(gallery.pictures[0], gallery.everything, gallery.pictures[:1], metadata=few),
+        make_ranking(gallery.odd[0], gallery.odd, gallery.odd[:1], metadata=many),
+        make_ranking("a + b + c", gallery.pictures, gallery.pictures[:3]),
+        make_ranking("-", ()),
+        make_ranking(gallery.odd[-1], gallery.pictures[:1], gallery.odd[-1:], match=False),
+    ]
+    file = tmp_path_factory.mktemp("page") / "page #1 %20.html"
+    write_page(file, page(rankings, PageOptions(date="2026-03-01")))
+    return file.as_uri()
+
+
+def show(browser: Any, address: str, width: int, scheme: str = "light", media: str = "") -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},  # jump to a section at once
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+    browser.get(address)
+
+
+def test_nothing_is_fetched_and_nothing_complains(browser: Any, address: str) -> None:
+    browser.get_log("browser")
+    browser.get_log("performance")
+    show(browser, address, 1600)
+    asked = [
+        event["params"]["request"]["url"]
+        for event in (json.loads(e["message"])["message"] for e in browser.get_log("performance"))
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert address in asked
+    assert [url[:60] for url in asked if not url.startswith(("data:", "file:"))] == []
+    assert [url for url in asked if url.startswith("file:")] == [address]
+    assert browser.get_log("browser") == []
+
+
+def test_every_picture_is_there(browser: Any, address: str) -> None:
+    show(browser, address, 1600)
+    sizes = browser.execute_script("return [...document.images].map(i => i.naturalWidth)")
+    assert len(sizes) == 20 + 1 + 6 + 1 + 12 + 3 + 1 + 1 + 4
+    assert min(sizes) > 0
+
+
+def test_file_names_are_no_code(browser: Any, address: str) -> None:
+    show(browser, address, 1600)
+    assert browser.execute_script("return document.scripts.length") == 0
+    handlers = "return [...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())"
+    names = browser.execute_script(handlers)
+    assert [name for name in names if name.startswith("on")] == []
+
+
+def test_links_lead_to_the_files(browser: Any, address: str, gallery: Gallery) -> None:
+    show(browser, address, 1600)
+    script = "return [...document.querySelectorAll('#query-2 a.picture')].map(a => a.href)"
+    links = browser.execute_script(script)
+    assert links == [Path(path).as_uri() for path in (gallery.odd[0], *gallery.odd)]
+    browser.get(links[1])
+    assert browser.execute_script("return document.images[0].naturalWidth") == 120
+
+
+@pytest.mark.parametrize("width", [320, 360, 800, 1600, 2560])
+def test_nothing_sticks_out(browser: Any, address: str, width: int) -> None:
+    show(browser, address, width)
+    assert browser.execute_script("return innerWidth") == width
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    cut = (
+        "return [...document.querySelectorAll('.about-hit, .about-hit *:not(.unseen), .about, h1')]"
+        ".filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != 'inline')"
+        ".map(e => e.className + ': ' + e.textContent.slice(0, 40))"
+    )
+    assert browser.execute_script(cut) == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "media"), [("light", ""), ("dark", ""), ("light", "print"), ("dark", "print")]
+)
+def test_contrast(browser: Any, address: str, scheme: str, media: str) -> None:
+    show(browser, address, 1600, scheme, media)
+    found = browser.execute_script(CONTRAST)
+    assert len(found) > 100
+    assert [item for item in found if item[1] < 4.5] == []
+
+
+def test_dark_is_dark_and_light_is_light(browser: Any, address: str) -> None:
+    script = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
+    show(browser, address, 1600, "dark")
+    assert max(browser.execute_script(script)) < 60
+    show(browser, address, 1600, "light")
+    assert min(browser.execute_script(script)) > 200
+
+
+def test_the_keyboard_reaches_everything(browser: Any, address: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, address, 1600)
+    reached = []
+    for _ in range(9):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        active = browser.switch_to.active_element
+        reached.append(active.get_attribute("href").split("#")[-1].split("/")[-1])
+        outline = "return getComputedStyle(document.activeElement).outlineStyle"
+        assert browser.execute_script(outline) != "none"
+    targets = [f"query-{i}" for i in range(1, 6)]
+    assert reached == ["main", *targets, "picture-00.jpg", "picture-00.jpg", "picture-01.jpg"]
+
+
+def test_a_section_is_not_hidden_below_the_sticky_bar(browser: Any, address: str) -> None:
+    show(browser, f"{address}#query-3", 1600)
+    below = browser.execute_script(
+        "const y = s => document.querySelector(s).getBoundingClientRect();"
+        "return y('#query-3 .asked').top - y('.queries').bottom"
+    )
+    assert 0 <= below < 120
