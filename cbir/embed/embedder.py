@@ -66,12 +66,24 @@ class Embedder:
         self._run = KerasRuntime(model)
 
     @classmethod
-    def load(cls, name_or_dir: str | os.PathLike[str]) -> Self:
+    def load(
+        cls,
+        name_or_dir: str | os.PathLike[str],
+        *,
+        cut: str = "",
+        input_size: int | None = None,
+        resize: ResizePolicy | None = None,
+        weights_file: str | None = None,
+    ) -> Self:
         """A stock embedder by its backbone's name, or a saved one from its folder.
 
+        The options are those of `resolve_spec`; a saved embedder takes none.
         Raises UsageError (no such name), WeightsError, EmbedderError (the folder is damaged).
         """
         name = os.fspath(name_or_dir)
+        spec = resolve_spec(
+            name, cut=cut, input_size=input_size, resize=resize, weights_file=weights_file
+        )
         if os.path.isdir(name):
             from cbir.embed.package import load_package
 
@@ -83,7 +95,7 @@ class Embedder:
                     "They were changed or damaged: restore them."
                 )
             return made
-        return cls.from_spec(resolve_spec(name))
+        return cls.from_spec(spec, weights_file)
 
     @classmethod
     def from_spec(cls, spec: EmbedderSpec, weights_file: str | None = None) -> Self:

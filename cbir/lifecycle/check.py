@@ -14,11 +14,11 @@ from cbir.catalog import Catalog, EmbedderRow
 from cbir.config import EmbedderSpec
 from cbir.errors import CbirError, IndexDamagedError
 from cbir.index import FaissIndex, derived_files
-from cbir.lifecycle.embedders import SAVED
+from cbir.lifecycle.embedders import SAVED, EmbedderRequest
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import SyncOptions, sync, writing
 from cbir.query.state import State, load_state
-from cbir.types import Ids
+from cbir.types import FeatureExtractor, Ids
 
 UNIT_TOLERANCE = 1e-3
 EXAMPLES = 5
@@ -71,7 +71,7 @@ def check(index: str) -> CheckReport:
             return CheckReport(catalog.count(), tuple(_faults(catalog)))
 
 
-def repair(index: str) -> CheckReport:
+def repair(index: str, embedder: EmbedderRequest | FeatureExtractor | None = None) -> CheckReport:
     """Mend what can be mended; the report has the faults that remain.
 
     Files that are gone are dropped, changed ones embedded again, features that cannot be used
@@ -79,7 +79,7 @@ def repair(index: str) -> CheckReport:
     """
     before = check(index)
     done: list[str] = []
-    if any(not fault.repairable for fault in before.faults):
+    if any(fault.kind == "catalog damaged" for fault in before.faults):
         return before
     ids = {i for fault in before.faults for i in fault.ids}
     bad = {fault.kind: fault for fault in before.faults}
@@ -90,13 +90,13 @@ def repair(index: str) -> CheckReport:
             with catalog.writing():
                 catalog.drop_features(broken)
     if ids:
-        report = sync(index, (), SyncOptions(recheck=frozenset(ids)))
+        report = sync(index, (), SyncOptions(recheck=frozenset(ids)), embedder=embedder)
         done.append(
             f"files looked at again: {report.embedded} embedded, {report.changed} changed, "
             f"{report.moved} moved, {report.removed} dropped, {len(report.failures)} failed"
         )
     with writing(index) as catalog:
-        if any(kind.startswith("FAISS") for kind in bad):
+        if broken or any(kind.startswith("FAISS") for kind in bad):
             refreshed = refresh(catalog, rebuild=True)
             done.append(f"FAISS file of generation {refreshed.generation} made again")
         if "projection unreadable" in bad:
@@ -128,7 +128,7 @@ def _file_faults(catalog: Catalog) -> Iterator[Fault]:
     changed: list[tuple[int, str]] = []
     for root in catalog.roots():
         states = catalog.states(root.id)
-        if not os.path.isdir(root.path) or not any(os.scandir(root.path)):
+        if not os.path.isdir(root.path) or not os.listdir(root.path):
             if states:
                 yield Fault(
                     "folder not there", len(states), (root.path,),

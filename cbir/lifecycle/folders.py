@@ -159,7 +159,7 @@ def _absent(target: Target) -> str:
     if not os.path.isdir(path):
         return "is not there"
     try:
-        return "" if any(os.scandir(path)) else "is empty"
+        return "" if os.listdir(path) else "is empty"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

@@ -90,7 +90,7 @@ def test_metadata_is_matched_by_path(catalog: CatalogWriter, tmp_path: Path) -> 
     table = tmp_path / "a" / "meta.csv"
     table.parent.mkdir()
     table.write_text(
-        "﻿path,label\none.jpg,hat\n../b/three.jpg,\"a, b\"\n\nnone.jpg,x\n"
+        '﻿path,label\none.jpg,hat\n../b/three.jpg,"a, b"\n\nnone.jpg,x\n'
         f"{tmp_path}/b/c/four.jpg,shoe\n"
     )
     found = match_metadata(catalog, str(table))
