@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from cbir.config import EmbedderSpec
@@ -82,7 +83,9 @@ def save_package(folder: str, spec: EmbedderSpec, model: keras.Model, fingerprin
         for left in (beside, old):
             shutil.rmtree(left, ignore_errors=True)
         os.makedirs(beside)
-        model.save(os.path.join(beside, MODEL))
+        with warnings.catch_warnings():  # TensorFlow's variables lag behind NumPy 2
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            model.save(os.path.join(beside, MODEL))
         with open(os.path.join(beside, CARD), "w", encoding="utf-8") as file:
             json.dump(card, file, indent=2)
             file.write("\n")

@@ -22,6 +22,8 @@ from cbir.types import Vectors
 VERSION = 1
 _RANK_TOLERANCE = 1e-10
 """Components whose variance is below this share of the largest are noise of the arithmetic."""
+_SAME = 1e-14
+"""Features whose variance is below this share of their mean's square are alike in float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +93,8 @@ class Projection:
             raise ValueError(f"not a projection: {error}") from None
         if version != VERSION:
             raise ValueError(f"version {version}; this cbir reads {VERSION}")
+        if mean.dtype != np.float32 or components.dtype != np.float32:
+            raise ValueError("its arrays are not float32")
         fits = mean.ndim == 1 and components.ndim == 2
         if not fits or (components.size and components.shape[1] != len(mean)):
             raise ValueError("its arrays do not fit each other")
@@ -109,16 +113,17 @@ def fit(features: Vectors, dims: int) -> Projection:
     rows = np.asarray(features, np.float64)
     mean = rows.mean(axis=0) if n else np.zeros(length)
     centred = rows - mean
+    noise = _SAME * float(mean @ mean)
     if n < length:  # the small Gram matrix has the same spectrum
         values, vectors = np.linalg.eigh(centred @ centred.T / max(1, n))
         values, vectors = values[::-1], vectors[:, ::-1]
-        keep = _rank(values, dims)
+        keep = _rank(values, dims, noise)
         components = (centred.T @ vectors[:, :keep]).T
         components /= np.linalg.norm(components, axis=1, keepdims=True)
     else:
         values, vectors = np.linalg.eigh(centred.T @ centred / n)
         values, vectors = values[::-1], vectors[:, ::-1]
-        keep = _rank(values, dims)
+        keep = _rank(values, dims, noise)
         components = vectors[:, :keep].T
     if not keep:
         return Projection.none(length)
@@ -130,9 +135,9 @@ def fit(features: Vectors, dims: int) -> Projection:
     )
 
 
-def _rank(values: NDArray[np.float64], dims: int) -> int:
-    """How many of the falling eigenvalues count, at most `dims`."""
-    if not len(values) or values[0] <= 0:
+def _rank(values: NDArray[np.float64], dims: int, noise: float) -> int:
+    """How many of the falling eigenvalues count, at most `dims`; none where all are noise."""
+    if not len(values) or values[0] <= noise:
         return 0
     return min(dims, int((values > values[0] * _RANK_TOLERANCE).sum()))
 

@@ -111,7 +111,7 @@ def test_cuts_are_the_same_however_many_models_were_built() -> None:
 @pytest.mark.parametrize(
     ("name", "cut", "shape"),
     [
-        (SMALL, "activation_2", (None, 8, 8, 16)),
+        (SMALL, "activation_2", (None, 2, 2, 96)),
         ("efficientnet-lite0", "block3_add", (None, 8, 8, 24)),
         ("vgg16", "block4_pool", (None, 2, 2, 512)),
         ("resnet50", "conv4_block6_out", (None, 2, 2, 1024)),

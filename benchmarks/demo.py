@@ -1,0 +1,100 @@
+"""`make demo`: sample gallery → index → queries → page; then how many views come first.
+
+python benchmarks/demo.py FOLDER
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from common import Item, pixels_of, say
+
+from cbir import EmbedderSpec, Index
+from cbir.config import QuerySpec
+from cbir.evaluate import colour_histogram, precision_at_k
+from cbir.types import FeatureExtractor, Pixels, Vectors
+
+QUERIES = ("chelsea", "motorcycle_left", "rocket")
+
+
+class Colour:
+    """The colour histogram in the place of an embedder: what a CNN has to beat."""
+
+    spec = EmbedderSpec(backbone="colour-histogram", weights="random:0")
+    fingerprint = "colour-histogram"
+    feature_dims = 512
+
+    def features(self, pixels: Pixels) -> Vectors:
+        """Uint8 (n, s, s, 3) → float32 (n, 512)."""
+        return colour_histogram(pixels)
+
+
+def cbir(*arguments: str) -> None:
+    """Run a command as a user would, after showing it."""
+    shown = " ".join(f"'{a}'" if " " in a else a for a in arguments)
+    say(f"\n$ cbir {shown}")
+    subprocess.run([sys.executable, "-m", "cbir", *arguments], check=True)
+
+
+def first_places(vectors: Vectors, labels: list[str]) -> float:
+    """Mean P@k, leave one out, k = number of the query's other views."""
+    known = np.array(labels)
+    scores = vectors @ vectors.T
+    np.fill_diagonal(scores, -np.inf)
+    found = []
+    for row, label in zip(scores, labels, strict=True):
+        k = labels.count(label) - 1
+        found.append(precision_at_k(known[np.argsort(-row, kind="stable")] == label, k))
+    return float(np.mean(found))
+
+
+def by_index(index: Path, files: list[str], labels: list[str]) -> float:
+    """The same, asked of the index itself."""
+    found = []
+    with Index.open(index) as opened:
+        k = labels.count(labels[0]) - 1
+        rankings = opened.query_many(files, QuerySpec(k=k))
+    for ranking, label in zip(rankings, labels, strict=True):
+        right = np.array([Path(hit.path).parent.name == label for hit in ranking.hits])
+        found.append(precision_at_k(right, k))
+    return float(np.mean(found))
+
+
+def main() -> None:
+    """Everything, in a folder that is made anew."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    photos, index, page = folder / "photos", folder / "index", folder / "result.html"
+    start = time.perf_counter()
+    cbir("sample", str(photos))
+    cbir("index", str(photos), "-i", str(index))
+    cbir("query", str(photos / "chelsea" / "original.jpg"), "-i", str(index), "-k", "8")
+    say(f"\nFirst result after {time.perf_counter() - start:.1f} s.")
+    asked = [str(photos / name / "original.jpg") for name in QUERIES]
+    cbir("query", *asked, "-i", str(index), "-k", "9", "--paths", "--html", str(page))
+    files = sorted(str(f) for f in photos.rglob("*") if f.suffix in {".jpg", ".png", ".webp"})
+    labels = [Path(file).parent.name for file in files]
+    items = [
+        Item(os.path.abspath(f), label, "", "") for f, label in zip(files, labels, strict=True)
+    ]
+    colour: FeatureExtractor = Colour()
+    floor = np.concatenate([colour.features(p) for p in pixels_of(items, colour)])
+    cnn, plain = by_index(index, files, labels), first_places(floor, labels)
+    k = labels.count(labels[0]) - 1
+    say(f"\nP@{k}: a photo's {k} other views among the first {k} hits, {len(files)} queries")
+    say(f"  index (CNN)        {cnn:.3f}")
+    say(f"  colour histogram   {plain:.3f}")
+    say(f"\nPage with pictures: {page.resolve()}")
+    if cnn < 0.98 or plain >= 0.85:
+        raise SystemExit("Expected at least 0.98 by the index, and below 0.85 by colour.")
+
+
+if __name__ == "__main__":
+    main()

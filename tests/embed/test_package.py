@@ -1,0 +1,164 @@
+"""Saving an embedder and loading it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cbir.config import EmbedderSpec
+from cbir.embed import Embedder, resolve_spec
+from cbir.embed.package import CARD, MODEL
+from cbir.errors import EmbedderError, OperationFailedError, UsageError
+from tests.backbones.photos import SAVING, noise
+from tests.embed.conftest import TINY
+
+
+@pytest.fixture
+def saved(tiny: Embedder, tmp_path: Path) -> Path:
+    folder = tmp_path / "my embedder ü"
+    tiny.save(folder)
+    return folder
+
+
+def test_there_and_back(tiny: Embedder, saved: Path) -> None:
+    assert sorted(os.listdir(saved)) == [CARD, MODEL]
+    assert os.listdir(saved.parent) == [saved.name]
+    assert resolve_spec(str(saved)) == TINY
+    again = Embedder.load(saved)
+    assert again.spec == TINY and again.fingerprint == tiny.fingerprint
+    assert again.feature_dims == 96
+    pixels = noise(3, 32)
+    np.testing.assert_allclose(again.features(pixels), tiny.features(pixels), rtol=1e-5, atol=1e-6)
+    again.save(saved.parent / "second")
+    assert Embedder.load(saved.parent / "second").fingerprint == tiny.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("vgg16", 32), ("densenet121", 32), ("efficientnetb0", 32), ("convnexttiny", 32),
+     ("efficientnet-lite0", 32), ("xception", 71)],
+)  # fmt: skip
+def test_every_kind_of_preprocessing_is_saved(name: str, size: int, tmp_path: Path) -> None:
+    cut = {"vgg16": "block2_pool", "densenet121": "pool2_relu"}.get(name, "")
+    embedder = Embedder.from_spec(EmbedderSpec(name, "random:0", cut=cut, input_size=size))
+    embedder.save(tmp_path / "e")
+    again = Embedder.load(tmp_path / "e")
+    assert again.fingerprint == embedder.fingerprint
+    pixels = noise(1, size)
+    expected = embedder.features(pixels)
+    np.testing.assert_allclose(again.features(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_fingerprint_is_the_same_in_another_process(tiny: Embedder, saved: Path) -> None:
+    code = (
+        "import sys, keras\nfrom cbir.embed import Embedder\nfrom cbir.config import EmbedderSpec\n"
+        "keras.layers.Conv2D(1, 1); keras.layers.Activation('relu')  # other names after these\n"
+        f"made = Embedder.from_spec(EmbedderSpec(**{TINY.to_dict()!r}))\n"
+        "print(Embedder.load(sys.argv[1]).fingerprint, made.fingerprint)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [tiny.fingerprint] * 2
+
+
+def test_saving_again_replaces(saved: Path) -> None:
+    other = Embedder.from_spec(EmbedderSpec("mobilenetv3small", "random:9", cut="activation_1",
+                                            input_size=32))  # fmt: skip
+    other.save(saved)
+    assert Embedder.load(saved).fingerprint == other.fingerprint
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_a_folder_with_anything_else_is_left_alone(tiny: Embedder, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"dear")
+    with pytest.raises(UsageError, match=r"holds photo\.jpg"):
+        tiny.save(tmp_path)
+    assert photo.read_bytes() == b"dear" and os.listdir(tmp_path) == ["photo.jpg"]
+
+
+def test_places_that_cannot_be_written(tiny: Embedder, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with pytest.raises(OperationFailedError, match="cannot be written to"):
+        tiny.save(file)
+    with pytest.raises(OperationFailedError, match="cannot be written to"):
+        tiny.save(file / "below")
+
+
+def test_options_beside_a_saved_embedder_are_refused(saved: Path) -> None:
+    for options in ({"cut": "x"}, {"input_size": 64}, {"resize": "pad"}, {"weights_file": "w"}):
+        with pytest.raises(UsageError, match="which has all its settings"):
+            resolve_spec(str(saved), **options)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="which has all its settings"):
+            Embedder.load(saved, **options)  # type: ignore[arg-type]
+
+
+def edited(folder: Path, **changes: Any) -> None:
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card["spec"].update(changes.pop("spec", {}))
+    (folder / CARD).write_text(json.dumps({**card, **changes}), encoding="utf-8")
+
+
+def test_other_weights_in_the_folder_are_found_out(saved: Path, tmp_path: Path) -> None:
+    other = Embedder.from_spec(EmbedderSpec("mobilenetv3small", "random:9", cut="activation_2",
+                                            input_size=32))  # fmt: skip
+    other.save(tmp_path / "other")
+    (tmp_path / "other" / MODEL).replace(saved / MODEL)
+    with pytest.raises(EmbedderError, match="changed or damaged"):
+        Embedder.load(saved)
+
+
+def test_other_settings_in_the_folder_are_found_out(saved: Path) -> None:
+    edited(saved, spec={"resize": "pad"})
+    with pytest.raises(EmbedderError, match="changed or damaged"):
+        Embedder.load(saved)
+
+
+def test_a_newer_format_is_refused(saved: Path) -> None:
+    edited(saved, version=2)
+    with pytest.raises(EmbedderError, match="has format 2; this cbir reads 1"):
+        Embedder.load(saved)
+    edited(saved, version=1, spec={"sharpness": 3})
+    with pytest.raises(UsageError, match="received also sharpness"):
+        Embedder.load(saved)
+
+
+@pytest.mark.parametrize("card", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"version": 1}'])
+def test_a_damaged_card_is_refused(saved: Path, card: bytes) -> None:
+    (saved / CARD).write_bytes(card)
+    with pytest.raises(EmbedderError, match="holds no embedder"):
+        Embedder.load(saved)
+
+
+def test_a_damaged_model_is_refused(saved: Path) -> None:
+    whole = (saved / MODEL).read_bytes()
+    for bad in (b"", b"text", whole[: len(whole) // 2]):
+        (saved / MODEL).write_bytes(bad)
+        with pytest.raises(EmbedderError, match="cannot be loaded as a Keras model"):
+            Embedder.load(saved)
+    (saved / MODEL).unlink()
+    with pytest.raises(EmbedderError, match="cannot be loaded as a Keras model"):
+        Embedder.load(saved)
+
+
+@SAVING
+def test_a_model_that_would_run_code_is_refused(saved: Path, tmp_path: Path) -> None:
+    import keras
+
+    mark = tmp_path / "it-ran"
+    program = f"lambda x: (__import__('pathlib').Path({str(mark)!r}).touch(), x)[1]"
+    start = keras.Input((32, 32, 3), dtype="uint8")
+    keras.Model(start, keras.layers.Lambda(eval(program))(start)).save(saved / MODEL)
+    mark.unlink()
+    with pytest.raises(EmbedderError, match="cannot be loaded as a Keras model"):
+        Embedder.load(saved)
+    assert not mark.exists()
