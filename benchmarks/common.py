@@ -35,7 +35,7 @@ def read_manifest(file: Path) -> list[Item]:
     with open(file, encoding="utf-8", newline="") as opened:
         return [
             Item(
-                str(file.parent / row["path"]),
+                str(file.resolve().parent / row["path"]),
                 row["label"],
                 row.get("split", ""),
                 row.get("class_split", ""),

@@ -2,7 +2,8 @@
 
 squash  both sides to `size`, whatever the aspect ratio
 crop    the shorter side to `size`, then the middle of the longer one
-pad     the longer side to `size`, on mid grey (127)
+pad     the longer side to `size`, in the middle of mid grey (127); the shorter one is at least one
+        pixel, and an odd pixel that is left over goes to the right or below
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from cbir.types import Pixels
 FILTER = Image.Resampling.BILINEAR
 GREY = 127
 
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?|\.[0-9]{1,18}")
+
 
 def resize(pixels: Pixels, size: int, policy: ResizePolicy = "squash") -> Pixels:
-    """Uint8 (h, w, 3) → uint8 (size, size, 3), C order."""
+    """Uint8 (h, w, 3) → a new uint8 array (size, size, 3), C order."""
     image = Image.fromarray(pixels)
     width, height = image.size
     if policy == "crop":
@@ -35,29 +38,37 @@ def resize(pixels: Pixels, size: int, policy: ResizePolicy = "squash") -> Pixels
         made.paste(image.resize(inner, FILTER), ((size - inner[0]) // 2, (size - inner[1]) // 2))
     else:
         made = image.resize((size, size), FILTER)
-    return np.ascontiguousarray(np.asarray(made))
+    return np.array(made, np.uint8, order="C")
+
+
+def crop_box(pixels: Pixels, box: tuple[int, int, int, int]) -> Pixels:
+    """A part of uint8 (h, w, 3) as a new array, C order; `box` as `parse_crop` gives it."""
+    left, top, right, bottom = box
+    return pixels[top:bottom, left:right].copy()
 
 
 def parse_crop(text: str, width: int, height: int) -> tuple[int, int, int, int]:
-    """ "X,Y,W,H" → left, top, right, bottom in pixels of a picture of this size.
+    """ "X,Y,W,H" → left, top, right, bottom in pixels of the upright picture, of this size.
 
-    Four whole numbers are pixels; where a number has a decimal point, all are shares (0 to 1) of
-    the upright picture's width and height. Raises UsageError for another form, or for a part that
-    is empty or not inside the picture.
+    Four whole numbers are pixels. Where one has a decimal point, or none is above 1, all are shares
+    (0 to 1) of the picture's width and height. Nothing is clipped: raises UsageError for another
+    form, and for a part that is empty or not wholly inside the picture.
     """
     numbers = [part.strip() for part in text.split(",")]
-    if len(numbers) != 4 or not all(re.fullmatch(r"\d+(\.\d*)?|\.\d+", n) for n in numbers):
+    if len(numbers) != 4 or not all(_NUMBER.fullmatch(number) for number in numbers):
         raise UsageError(
             "crop: expected X,Y,W,H, in pixels (10,20,300,200) or as shares (0.1,0.2,0.5,0.5); "
-            f"received {text!r}."
+            f"received {text[:80]!r}."
         )
-    x, y, w, h = (float(n) for n in numbers)
-    if any("." in n for n in numbers):
+    x, y, w, h = (float(number) for number in numbers)
+    shares = "." in text or max(x, y, w, h) <= 1
+    if shares:
         x, w, y, h = x * width, w * width, y * height, h * height
     box = (round(x), round(y), round(x + w), round(y + h))
     if box[2] > width or box[3] > height or box[2] <= box[0] or box[3] <= box[1]:
+        what = "shares from 0 to 1" if shares else "pixels"
         raise UsageError(
-            f"crop: expected a part inside the picture, which is {width} x {height} pixels; "
-            f"received {text!r}."
+            f"crop: expected a part that lies inside the picture, which is {width} x {height} "
+            f"pixels, and holds at least one; received {text!r} (read as {what})."
         )
     return box

@@ -5,15 +5,19 @@ not the name. So a JPEG without a suffix is found, and HTML that is called .jpg 
 becomes a failure when it is decoded, and is not lost in silence.
 
 Left out: hidden files and folders (unless asked for), what operating systems leave behind, what an
-`exclude` glob fits, and index folders. Links are followed; a folder is entered once, so that loops
-of links are harmless. Names are kept as they are, also those that are not valid UTF-8.
+`exclude` glob fits, and index folders. Links are followed; a real folder is entered once, so that
+loops of links are harmless, and under its own path where it has one below the root: links wait
+until the rest is done. Pipes, sockets and devices are never opened. Names are kept as they are,
+also those that are not valid UTF-8.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -27,11 +31,15 @@ SUFFIXES = frozenset(
 JUNK = frozenset(
     name.lower()
     for name in (
-        "Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information",
-        "__MACOSX", "@eaDir", "lost+found", "Icon\r",
+        "Thumbs.db", "ehthumbs.db", "desktop.ini", ".DS_Store", "Icon\r", "$RECYCLE.BIN",
+        "System Volume Information", "__MACOSX", "@eaDir", "#recycle", "lost+found",
     )
 )  # fmt: skip
-HEAD_BYTES = 32
+CATALOG = "catalog.sqlite"
+INDEX_PARTS = frozenset(("ann", "embedder", "writer.lock"))
+"""An index folder holds the catalog and at least one of these; it has no pictures of its own."""
+
+HEAD_BYTES = 64
 _SIGNATURES = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0",
     b"MM\0+", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"qoif", b"DDS ", b"icns",
@@ -39,53 +47,62 @@ _SIGNATURES = (
 _BRANDS = frozenset(
     (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 )
+_NETPBM = re.compile(rb"P[1-6]\s+(#|[0-9]+\s)")
+_BMP_HEADERS = frozenset((12, 40, 52, 56, 64, 108, 124))
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
     """What a scan leaves out.
 
-    exclude         globs, matched (with case) against names, and paths relative to the root
+    exclude         globs, matched (with case) against names, and against paths: what fits a folder
+                    leaves out all that is below it; "*" also stands for "/"
     include_hidden  also files and folders whose name begins with a dot
     skip_dirs       absolute folders that are never entered
+    prefix          put before paths when globs are matched: where the scanned folder lies below
+                    the one that the globs were written for, with "/"; "" where it is that one
     """
 
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
     skip_dirs: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 @dataclass(slots=True)
 class Scan:
     """What was found below a root.
 
-    `refs` are sorted by path; `failures` are files that could not be looked at; `ignored` counts
-    files that are no images; `unreadable` are relative folders that could not be listed, below
-    which nothing can be said to be gone.
+    `refs` are sorted by path; `failures` are folders and files that could not be looked at;
+    `ignored` counts files that are no images, and links to nothing; `excluded` counts the files and
+    folders that a glob left out; `unreadable` are relative folders that could not be listed, and
+    entries of which not even their kind is known: at and below them nothing can be said to be gone.
     """
 
     refs: list[ImageRef] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     ignored: int = 0
+    excluded: int = 0
     unreadable: list[str] = field(default_factory=list)
 
 
 def is_image_head(head: bytes) -> bool:
-    """Whether the first bytes of a file (32 are enough) are those of an image format."""
-    if head.startswith(_SIGNATURES):
+    """Whether the first bytes of a file (64 are enough) are those of an image format."""
+    if head.startswith(_SIGNATURES) or _NETPBM.match(head):
         return True
     if head[:4] == b"RIFF":
         return head[8:12] == b"WEBP"
     if head[4:8] == b"ftyp":
-        return head[8:12] in _BRANDS
-    return head[:2] == b"BM" and head[14:18] in (b"\x0c\0\0\0", b"\x28\0\0\0", b"\x6c\0\0\0",
-                                                 b"\x7c\0\0\0")  # fmt: skip
+        end = min(int.from_bytes(head[:4]), HEAD_BYTES)
+        return any(head[at : at + 4] in _BRANDS for at in (8, *range(16, end, 4)))
+    return head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
 
 
 def scan(root: str, options: ScanOptions | None = None) -> Scan:
     """All candidates below `root`, with sizes and times.
 
-    Raises UsageError where the root is no folder, or cannot be listed.
+    Raises UsageError where the root is no folder, cannot be listed, or is an index's own.
     """
     walk = _Walk(root, options or ScanOptions())
     try:
@@ -94,102 +111,138 @@ def scan(root: str, options: ScanOptions | None = None) -> Scan:
         raise UsageError(f"Expected a folder with images; {root} is a file.") from None
     except FileNotFoundError:
         raise UsageError(f"Expected a folder with images; there is nothing at {root}.") from None
-    except OSError as error:
-        raise UsageError(f"The folder {root} cannot be read ({error.strerror}).") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"Expected a folder with images; {root!r} cannot be read ({reason})."
+        ) from None
     walk.found.refs.sort(key=lambda ref: ref.path)
     return walk.found
 
 
 class _Walk:
-    """One scan: a stack of folders, and the real folders that were entered."""
+    """One scan: folders to enter, links to folders that wait, real folders that were entered."""
 
     def __init__(self, root: str, options: ScanOptions) -> None:
         self.root = os.path.abspath(root)
-        self.options = options
         self.found = Scan()
-        self._entered: set[tuple[int, int]] = set()
-        self._skip = {os.path.realpath(folder) for folder in options.skip_dirs}
+        self._hidden = options.include_hidden
+        self._globs = tuple(glob.rstrip("/") for glob in options.exclude)
+        self._prefix = options.prefix.strip("/") + "/" if options.prefix.strip("/") else ""
+        self._entered = set(_identities(options.skip_dirs))
+        self._stack = [""]
+        self._links: list[str] = []
 
     def run(self) -> None:
-        stack = [""]
-        while stack:
-            relative = stack.pop()
-            stack.extend(reversed(list(self._folder(relative))))
+        """Take in everything; OSError where the root itself cannot be listed."""
+        if _identity(self.root) in self._entered:
+            raise _no_gallery(self.root)
+        while self._stack or self._links:
+            if not self._stack:
+                self._links.sort(reverse=True)
+                self._stack.append(self._links.pop())
+            self._folder(self._stack.pop())
 
-    def _folder(self, relative: str) -> Iterator[str]:
-        """Take in one folder's files; yields its subfolders, in order."""
-        path = os.path.join(self.root, *relative.split("/")) if relative else self.root
+    def _folder(self, relative: str) -> None:
+        """Take in one folder's files; its folders are put on the stack, in order."""
+        path = self._absolute(relative)
         try:
+            real = _identity(path)
+            if real in self._entered:
+                return
+            self._entered.add(real)
             with os.scandir(path) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             if not relative:
                 raise
-            self.found.failures.append(Failure(path, f"folder cannot be read ({error.strerror})"))
-            self.found.unreadable.append(relative)
+            self._fail(relative, "folder cannot be read", error)
             return
         names = {entry.name for entry in listed}
-        if "catalog.sqlite" in names and names & {"ann", "writer.lock"}:
-            return  # an index folder
-        for entry in listed:
-            below = f"{relative}/{entry.name}" if relative else entry.name
-            if self._left_out(entry.name, below):
-                continue
-            folder = self._take(entry, below)
-            if folder is not None:
-                yield folder
+        if CATALOG in names and names & INDEX_PARTS:
+            if not relative:
+                raise _no_gallery(path)
+            return
+        below = relative + "/" if relative else ""
+        folders = [
+            below + entry.name
+            for entry in listed
+            if not self._left_out(entry.name, below + entry.name)
+            and self._take(entry, below + entry.name)
+        ]
+        self._stack.extend(reversed(folders))
+
+    def _absolute(self, relative: str) -> str:
+        return os.path.join(self.root, *relative.split("/")) if relative else self.root
 
     def _left_out(self, name: str, relative: str) -> bool:
         if name.lower() in JUNK or name.startswith("._"):
             return True
-        if name.startswith(".") and not self.options.include_hidden:
+        if name.startswith(".") and not self._hidden:
             return True
-        return any(
-            fnmatchcase(name, glob.rstrip("/")) or fnmatchcase(relative, glob.rstrip("/"))
-            for glob in self.options.exclude
-        )
+        whole = self._prefix + relative
+        fits = any(fnmatchcase(name, glob) or fnmatchcase(whole, glob) for glob in self._globs)
+        self.found.excluded += fits
+        return fits
 
-    def _take(self, entry: os.DirEntry[str], relative: str) -> str | None:
-        """Take in a file; a folder that is to be entered is returned."""
+    def _take(self, entry: os.DirEntry[str], relative: str) -> bool:
+        """Take in a file; True for a folder that is to be entered now."""
         try:
             status = entry.stat()
         except OSError as error:
-            if entry.is_symlink():
-                self.found.ignored += 1  # a link to nothing
-            else:
-                self._fail(entry.path, error)
-            return None
-        if stat.S_ISDIR(status.st_mode):
-            return relative if self._enter(entry, status) else None
-        if not stat.S_ISREG(status.st_mode):
-            self.found.ignored += 1  # a pipe, a socket, a device: never opened
-            return None
-        if not self._candidate(entry):
-            self.found.ignored += 1
-            return None
-        self.found.refs.append(ImageRef(self.root, relative, status.st_size, status.st_mtime_ns))
-        return None
-
-    def _enter(self, entry: os.DirEntry[str], status: os.stat_result) -> bool:
-        """Whether this real folder is entered: once, and not where it is to be skipped."""
-        if not self._entered:
-            top = os.stat(self.root)
-            self._entered.add((top.st_dev, top.st_ino))
-        real = (status.st_dev, status.st_ino)
-        if real in self._entered or os.path.realpath(entry.path) in self._skip:
+            if error.errno not in _GONE:
+                self._fail(relative, "cannot be read", error)
+            else:  # a link to nothing, or removed a moment ago
+                self.found.ignored += 1
             return False
-        self._entered.add(real)
-        return True
-
-    def _candidate(self, entry: os.DirEntry[str]) -> bool:
-        suffix = os.path.splitext(entry.name)[1][1:].lower()
-        if suffix in SUFFIXES:
+        if stat.S_ISDIR(status.st_mode):
+            if entry.is_symlink():
+                self._links.append(relative)
+                return False
             return True
-        try:
-            with open(entry.path, "rb") as file:
-                return is_image_head(file.read(HEAD_BYTES))
-        except OSError:
-            return False  # not called an image, and cannot be looked at
+        if stat.S_ISREG(status.st_mode) and _candidate(entry):
+            ref = ImageRef(self.root, relative, status.st_size, status.st_mtime_ns)
+            self.found.refs.append(ref)
+        else:
+            self.found.ignored += 1
+        return False
 
-    def _fail(self, path: str, error: OSError) -> None:
-        self.found.failures.append(Failure(path, f"cannot be read ({error.strerror})"))
+    def _fail(self, relative: str, what: str, error: OSError) -> None:
+        reason = f"{what} ({error.strerror or error})"
+        self.found.failures.append(Failure(self._absolute(relative), reason))
+        self.found.unreadable.append(relative)
+
+
+def _candidate(entry: os.DirEntry[str]) -> bool:
+    """Whether a regular file may be an image, by its suffix or its first bytes.
+
+    So may one whose first bytes cannot be had: loading it then says why it cannot be read.
+    """
+    if os.path.splitext(entry.name)[1][1:].lower() in SUFFIXES:
+        return True
+    try:
+        with open(entry.path, "rb") as file:
+            return is_image_head(file.read(HEAD_BYTES))
+    except OSError as error:
+        return error.errno not in _GONE
+
+
+def _no_gallery(folder: str) -> UsageError:
+    return UsageError(
+        f"Expected a folder with images; {folder} is the folder of an index. Give the index a "
+        "folder of its own, which may lie below that of the images."
+    )
+
+
+def _identity(path: str) -> object:
+    """What tells a real folder from all others, whatever path leads there."""
+    status = os.stat(path)  # a DirEntry's own stat has no inode on Windows
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+
+
+def _identities(folders: Iterable[str]) -> Iterator[object]:
+    for folder in folders:
+        try:
+            yield _identity(folder)
+        except OSError:  # not there, so never entered
+            continue

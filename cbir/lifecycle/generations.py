@@ -1,8 +1,8 @@
 """Derived state: when a projection is fitted, and the FAISS file that goes with it.
 
 A projection is fitted on the gallery's stored features, never by embedding again: at 500 different
-pictures, and whenever the gallery has grown by half since (a projection that was fitted on the
-first folder alone serves the later ones badly). The sample is chosen by the contents' hashes, so
+pictures, and whenever the gallery has grown by a quarter since (a projection that was fitted on
+the first folder alone serves the later ones badly). The sample is chosen by the contents' hashes, so
 that it depends on what is in the gallery, and not on the order in which it came.
 """
 
@@ -27,7 +27,7 @@ from cbir.query.state import load_state
 from cbir.types import Vectors
 
 FIT_AT = 500
-GROWTH = 1.5
+GROWTH = 1.25
 SAMPLE = 20_000
 PENDING_SHARE = 0.01
 """A derived file is made anew when more than this share of the gallery has changed since."""

@@ -11,7 +11,6 @@ from PIL import Image
 
 from cbir.types import Pixels
 
-
 SAVING = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )

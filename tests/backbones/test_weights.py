@@ -165,7 +165,7 @@ DAMAGED = {
     "offset beyond": torch_file({"a": tensor(storage("7", 12), (3, 4), (4, 1), offset=1)}, RAW),
     "negative stride": torch_file({"a": tensor(storage("7", 12), (3, 4), (4, -1))}, RAW),
     "negative offset": torch_file({"a": tensor(storage("7", 12), (3, 4), (4, 1), offset=-1)}, RAW),
-    "endless by stride 0": torch_file({"a": tensor(storage("7", 12), (2**39,), (0,))}, RAW),
+    "endless by stride 0": torch_file({"a": tensor(storage("7", 12), (1000,), (0,))}, RAW),
     "empty shape": torch_file({"a": tensor(storage("7", 12), (0, 4), (4, 1))}, RAW),
     "strides missing": torch_file({"a": tensor(storage("7", 12), (3, 4), (4,))}, RAW),
     "length is a lie": torch_file({"a": tensor(storage("7", 11), (3, 3), (3, 1))}, RAW),

@@ -41,12 +41,13 @@ def test_there_and_back(tiny: Embedder, saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"),
-    [("vgg16", 32), ("densenet121", 32), ("efficientnetb0", 32), ("convnexttiny", 32),
-     ("efficientnet-lite0", 32), ("xception", 71)],
+    ("name", "cut"),
+    [("vgg16", "block2_pool"), ("densenet121", "pool2_relu"), ("efficientnetb0", "block2b_add"),
+     ("convnexttiny", "convnext_tiny_stage_0_block_0_identity"),
+     ("xception", "block2_sepconv2_bn"), ("efficientnet-lite0", "")],
 )  # fmt: skip
-def test_every_kind_of_preprocessing_is_saved(name: str, size: int, tmp_path: Path) -> None:
-    cut = {"vgg16": "block2_pool", "densenet121": "pool2_relu"}.get(name, "")
+def test_every_kind_of_preprocessing_is_saved(name: str, cut: str, tmp_path: Path) -> None:
+    size = 71
     embedder = Embedder.from_spec(EmbedderSpec(name, "random:0", cut=cut, input_size=size))
     embedder.save(tmp_path / "e")
     again = Embedder.load(tmp_path / "e")

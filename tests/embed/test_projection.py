@@ -112,13 +112,15 @@ def test_very_small_and_very_large_features() -> None:
         (np.full((601, 6), np.pi / 7, np.float32), 6),
         (np.repeat(gallery(1, 6), 53, axis=0), 6),
         (np.repeat(gallery(1, 6), 3, axis=0), 6),
+        (np.nextafter(np.repeat(gallery(1, 6), 40, axis=0), np.eye(40, 6, dtype="f4") * 9), 6),
         (gallery(2, 6), 1),
         (gallery(4, 6), 3),
         (np.repeat(gallery(3, 6), 20, axis=0), 2),
         (gallery(50, 6)[:, [0, 1, 2, 0, 1, 2]], 3),
     ],
     ids=["none", "one", "alike", "alike and many", "copies of one",
-         "few copies of one", "two", "four", "copies of three", "columns repeated"],
+         "few copies of one", "alike but for rounding",
+         "two", "four", "copies of three", "columns repeated"],
 )  # fmt: skip
 def test_dims_are_what_the_gallery_spans(features: Vectors, dims: int) -> None:
     projection = fit(features, 6)

@@ -82,18 +82,18 @@ def test_below_500_pictures_features_are_only_scaled(make: Callable[[], Gallery]
     assert done.new and done.fitted == FIT_AT and done.dims == 8
 
 
-def test_it_is_fitted_again_when_the_gallery_has_grown_by_half(
+def test_it_is_fitted_again_when_the_gallery_has_grown_by_a_quarter(
     make: Callable[[], Gallery],
 ) -> None:
     gallery = make()
     gallery.add(clustered(600, 0), 0)
     first = refresh(gallery.writer)
-    gallery.add(clustered(299, 1), 1)
+    gallery.add(clustered(149, 1), 1)
     second = refresh(gallery.writer)
     assert not second.new and second.fitted == 600
     gallery.add(clustered(1, 2), 2)
     third = refresh(gallery.writer)
-    assert third.new and third.fitted == 900 and third.generation > first.generation
+    assert third.new and third.fitted == 750 and third.generation > first.generation
     assert refresh(gallery.writer, refit=True).generation > third.generation
 
 
