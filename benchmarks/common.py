@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cbir.config import FeatureExtractor
 from cbir.evaluate import average_precision, map_at_r, recall_at_k
 from cbir.images import LoadOptions, load
-from cbir.types import FeatureExtractor, ImageRef, Pixels, Vectors
+from cbir.types import ImageRef, Pixels, Vectors
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 from common import Item, pixels_of, say
 
 from cbir import EmbedderSpec, Index
-from cbir.config import QuerySpec
+from cbir.config import FeatureExtractor, QuerySpec
 from cbir.evaluate import colour_histogram, precision_at_k
-from cbir.types import FeatureExtractor, Pixels, Vectors
+from cbir.types import Pixels, Vectors
 
 QUERIES = ("chelsea", "motorcycle_left", "rocket")
 

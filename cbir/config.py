@@ -1,4 +1,7 @@
-"""Settings: frozen, validated, stored whole with what they made, unknown keys rejected."""
+"""Settings: frozen, validated, stored whole with what they made, unknown keys rejected.
+
+And `FeatureExtractor`: what every embedder gives, whatever its settings.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 from cbir.errors import UsageError
+from cbir.types import Pixels, Vectors
 
 ResizePolicy = Literal["squash", "crop", "pad"]
 ProjectionKind = Literal["pca", "none"]
@@ -125,3 +129,26 @@ class QuerySpec(Settings):
             raise UsageError(f"k: expected at least 1; received {self.k}.")
         if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
             raise UsageError(f"min_score: expected -1 to 1; received {self.min_score}.")
+
+
+class FeatureExtractor(Protocol):
+    """What indexing needs of an embedder; the Keras `Embedder` and the classical ones give it."""
+
+    @property
+    def spec(self) -> EmbedderSpec:
+        """All settings that made it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the canonical spec and of the arrays."""
+        ...
+
+    @property
+    def feature_dims(self) -> int:
+        """f, the length of a feature."""
+        ...
+
+    def features(self, pixels: Pixels) -> Vectors:
+        """Uint8 (n, s, s, 3) → float32 (n, f), raw: neither centred nor of unit length."""
+        ...

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from cbir.config import EmbedderSpec
 
 Pixels: TypeAlias = NDArray[np.uint8]  # (h, w, 3) or (n, h, w, 3), RGB, 0..255
 Vectors: TypeAlias = NDArray[np.float32]  # (n, d), one row an image
@@ -110,26 +108,3 @@ class Ranking:
     index: str
     took_ms: float
     files: tuple[str, ...] = ()
-
-
-class FeatureExtractor(Protocol):
-    """What indexing needs of an embedder; the Keras `Embedder` and the classical ones give it."""
-
-    @property
-    def spec(self) -> EmbedderSpec:
-        """All settings that made it."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the canonical spec and of the arrays."""
-        ...
-
-    @property
-    def feature_dims(self) -> int:
-        """f, the length of a feature."""
-        ...
-
-    def features(self, pixels: Pixels) -> Vectors:
-        """Uint8 (n, s, s, 3) → float32 (n, f), raw: neither centred nor of unit length."""
-        ...

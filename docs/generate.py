@@ -1,6 +1,6 @@
 """Write docs/cli.md from the commands' own help; `--check` fails where it is not in step.
 
-    python docs/generate.py [--check]
+python docs/generate.py [--check]
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ HEAVY = {"tensorflow", "keras", "torch", "jax", "skimage", "scipy"}
     "code",
     [
         "import cbir",
-        "import cbir; cbir.Index; cbir.sync; cbir.EmbedderSpec",
+        "import cbir; cbir.Index; cbir.build; cbir.EmbedderSpec",
         "import cbir.cli",
         "import cbir.images, cbir.present, cbir.catalog, cbir.index, cbir.query, cbir.lifecycle",
         "import cbir.backbones, cbir.embed, cbir.evaluate",

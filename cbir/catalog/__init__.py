@@ -14,10 +14,10 @@ from cbir.catalog.schema import FORMAT_VERSION
 from cbir.catalog.writer import CatalogWriter, create_catalog
 
 __all__ = [
-    "FORMAT_VERSION",
     "Catalog",
     "CatalogWriter",
     "EmbedderRow",
+    "FORMAT_VERSION",
     "FileRow",
     "FileState",
     "Generation",

@@ -32,9 +32,14 @@ def result(text: str) -> None:
 
 def result_bytes(data: bytes) -> None:
     """Bytes to stdout."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # The reader went away (`cbir query ... | head`): it has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        quit_with(0)
 
 
 def note(text: str) -> None:
@@ -108,10 +113,6 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, CbirError):
         note(f"Error: {error}")
         return error.exit_code
-    if isinstance(error, BrokenPipeError):
-        # The reader went away (`cbir query ... | head`). Nothing more can be said on stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     if isinstance(error, KeyboardInterrupt):
         note("Interrupted. What was finished is kept; run the same command again to go on.")
         return EXIT_INTERRUPTED

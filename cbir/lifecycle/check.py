@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbir.catalog import Catalog, EmbedderRow
-from cbir.config import EmbedderSpec
+from cbir.config import EmbedderSpec, FeatureExtractor
 from cbir.errors import CbirError, IndexDamagedError
 from cbir.index import FaissIndex, derived_files
 from cbir.lifecycle.embedders import SAVED, EmbedderRequest
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import SyncOptions, sync, writing
 from cbir.query.state import State, load_state
-from cbir.types import FeatureExtractor, Ids
+from cbir.types import Ids
 
 UNIT_TOLERANCE = 1e-3
 EXAMPLES = 5

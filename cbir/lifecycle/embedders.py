@@ -7,10 +7,9 @@ import os
 from dataclasses import dataclass
 
 from cbir.catalog import Catalog, CatalogWriter
-from cbir.config import DEFAULT_EMBEDDER, EmbedderSpec, ResizePolicy
+from cbir.config import DEFAULT_EMBEDDER, EmbedderSpec, FeatureExtractor, ResizePolicy
 from cbir.errors import IndexIncompatibleError
 from cbir.query import own_embedder
-from cbir.types import FeatureExtractor
 
 SAVED = "embedder"
 """Folder of an index that holds its embedder, where that is not a stock one."""

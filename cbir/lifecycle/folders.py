@@ -117,7 +117,7 @@ def make_plan(catalog: CatalogWriter, target: Target, options: PlanOptions) -> R
     seen: set[str] = set()
     unlisted: tuple[str, ...] = ()
     if not plan.offline or os.path.isdir(target.folder):
-        found = scan(target.folder, _scan_options(target.root, catalog.index))
+        found = scan(target.folder, _scan_options(target, catalog.index))
         plan.ignored, plan.failures = found.ignored, found.failures
         unlisted = tuple(below + folder for folder in found.unreadable)
         for ref in found.refs:
@@ -165,13 +165,15 @@ def _absent(target: Target) -> str:
 
 
 def _inside(path: str, folders: tuple[str, ...]) -> bool:
-    return any(path.startswith(folder + "/") for folder in folders)
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)
 
 
-def _scan_options(root: Root, index: str) -> ScanOptions:
+def _scan_options(target: Target, index: str) -> ScanOptions:
+    root = target.root
     exclude = root.scanning.get("exclude", ())
     return ScanOptions(
         exclude=tuple(str(glob) for glob in exclude) if isinstance(exclude, list | tuple) else (),
         include_hidden=bool(root.scanning.get("include_hidden", False)),
         skip_dirs=(os.path.realpath(index),),
+        prefix=target.prefix,
     )

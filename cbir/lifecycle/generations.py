@@ -2,8 +2,8 @@
 
 A projection is fitted on the gallery's stored features, never by embedding again: at 500 different
 pictures, and whenever the gallery has grown by a quarter since (a projection that was fitted on
-the first folder alone serves the later ones badly). The sample is chosen by the contents' hashes, so
-that it depends on what is in the gallery, and not on the order in which it came.
+the first folder alone serves the later ones badly). The sample is chosen by the contents' hashes:
+it depends on what is in the gallery, and not on the order in which it came.
 """
 
 from __future__ import annotations

@@ -17,14 +17,15 @@ from typing import Protocol
 import numpy as np
 
 from cbir.catalog import Catalog, CatalogWriter, FileState, NewContent, NewFile, create_catalog
-from cbir.config import IndexSpec
+from cbir.config import FeatureExtractor, IndexSpec
+from cbir.errors import UsageError
 from cbir.images import Batch, LoadOptions, load
 from cbir.index import writer_lock
 from cbir.lifecycle.embedders import EmbedderRequest, IndexEmbedder
 from cbir.lifecycle.folders import PlanOptions, RootPlan, choose_targets, make_plan
 from cbir.lifecycle.generations import Refreshed, refresh
 from cbir.query import Index, match_metadata
-from cbir.types import Failure, FeatureExtractor, ImageRef, LoadedImage
+from cbir.types import Failure, ImageRef, LoadedImage
 
 
 class Progress(Protocol):
@@ -111,6 +112,11 @@ def sync(
     """
     start = time.perf_counter()
     used = options or SyncOptions()
+    if os.path.realpath(index) in {os.path.realpath(folder) for folder in folders}:
+        raise UsageError(
+            f"Expected an index folder apart from the images; {index} is both. Name another with "
+            "-i (it may lie inside the folder with the images)."
+        )
     with writing(index, create=bool(folders)) as catalog:
         job = _Sync(catalog, used, progress or Silent(), embedder)
         job.run(folders)

@@ -12,13 +12,13 @@ from typing import Self
 import numpy as np
 
 from cbir.catalog import Catalog, EmbedderRow
-from cbir.config import EmbedderSpec, QuerySpec
+from cbir.config import EmbedderSpec, FeatureExtractor, QuerySpec
 from cbir.errors import IndexDamagedError, IndexIncompatibleError, UsageError
 from cbir.query.algebra import combine
 from cbir.query.filters import Table, allowed_ids
 from cbir.query.metadata import find_file
 from cbir.query.state import State, catch_up, load_state
-from cbir.types import FeatureExtractor, Hit, Ids, ImageInput, Pixels, Ranking, Vectors
+from cbir.types import Hit, Ids, ImageInput, Pixels, Ranking, Vectors
 
 
 @dataclass(frozen=True, slots=True)

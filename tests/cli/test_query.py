@@ -27,9 +27,10 @@ def hits(done: Done) -> list[dict]:
 def test_a_table_by_default(command: Run, sample: Sample) -> None:
     done = command("query", sample.view("chelsea"), "-i", sample.index, "-k", 3)
     assert done.code == 0 and done.err == ""
-    lines = done.out.splitlines()
-    assert "3 hits" in lines[0] and re.match(r"rank +score +path", lines[1])
-    assert len(lines) == 5 and all("chelsea" in line for line in lines[2:])
+    heading, _, table = done.out.partition("rank ")
+    assert "chelsea" in heading and "3 hits" in heading and re.match(r" *score +path", table)
+    lines = table.splitlines()[1:]
+    assert len(lines) == 3 and all("chelsea" in line for line in lines)
 
 
 def test_json_is_as_the_design_says(command: Run, sample: Sample) -> None:
@@ -106,7 +107,7 @@ def test_crop_filters_and_self(command: Run, sample: Sample, tmp_path: Path) -> 
     found = hits(command(*asked, "--where", "path~coffee/*", "-k", 5))
     assert len(found) == 5 and all("/coffee/" in h["path"] for h in found)
     found = hits(command(*asked, "--where", "label=coffee,rocket", "--where", "view=grey"))
-    assert [Path(h["path"]).name for h in found] == ["grey.jpg", "grey.jpg"]
+    assert [Path(h["path"]).stem for h in found] == ["grey", "grey"]
     bad = command(*asked, "--where", "nonsense=1")
     assert bad.code == 2 and "label" in bad.err
     kept = hits(command(*asked, "--keep-self", "-k", 1))

@@ -190,6 +190,22 @@ def test_excludes_are_remembered(photos: Path, index: Path, grid: GridEmbedder) 
     assert run(index, grid=grid, scanning={"exclude": []}).images == 12
 
 
+def test_excludes_are_relative_to_the_root_also_below_it(
+    photos: Path, index: Path, grid: GridEmbedder
+) -> None:
+    scanning = {"exclude": ["a/0*"], "include_hidden": False}
+    assert run(index, photos, grid=grid, scanning=scanning).added == 7
+    report = run(index, photos / "a", grid=grid)
+    assert (report.added, report.removed, report.images) == (0, 0, 7)
+
+
+def test_the_index_is_not_the_folder_of_the_images(photos: Path, grid: GridEmbedder) -> None:
+    before = sorted(os.listdir(photos))
+    with pytest.raises(UsageError, match="apart from the images"):
+        run(photos, photos, grid=grid)
+    assert sorted(os.listdir(photos)) == before
+
+
 def test_the_index_folder_is_never_scanned(tmp_path: Path, grid: GridEmbedder, draw: Draw) -> None:
     draw("a.png", 1)
     index = tmp_path / "photos" / "index"
