@@ -78,7 +78,7 @@ def main() -> None:
     cbir("query", str(photos / "chelsea" / "original.jpg"), "-i", str(index), "-k", "8")
     say(f"\nFirst result after {time.perf_counter() - start:.1f} s.")
     asked = [str(photos / name / "original.jpg") for name in QUERIES]
-    cbir("query", *asked, "-i", str(index), "-k", "9", "--paths", "--html", str(page))
+    cbir("query", *asked, "-i", str(index), "-k", "9", "--html", str(page))
     files = sorted(str(f) for f in photos.rglob("*") if f.suffix in {".jpg", ".png", ".webp"})
     labels = [Path(file).parent.name for file in files]
     items = [

@@ -10,7 +10,7 @@ import click
 from cbir.cli.options import index_option, json_option
 
 
-@click.command("check")
+@click.command("check", short_help="Compare an index with its files and with itself.")
 @index_option
 @click.option("--repair", "mend", is_flag=True,
               help="Mend what can be mended, and say what was done.")  # fmt: skip

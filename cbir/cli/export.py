@@ -7,7 +7,7 @@ import click
 from cbir.cli.options import index_option
 
 
-@click.command("export")
+@click.command("export", short_help="Write embeddings or a table of images.")
 @index_option
 @click.option("--vectors", metavar="FILE.npz",
               help="Write ids, unit vectors and paths as NumPy arrays.")  # fmt: skip

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cbir.lifecycle import EmbedderRequest, SyncOptions, SyncReport
 
 
-@click.command("index")
+@click.command("index", short_help="Index folders, or bring an index up to date.")
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...")
 @index_option
 @embedder_options

@@ -10,7 +10,7 @@ import click
 from cbir.cli.options import index_option, json_option
 
 
-@click.command("info")
+@click.command("info", short_help="Show what an index holds.")
 @index_option
 @click.option("--failures", "list_failures", is_flag=True,
               help="List the files that could not be used, with reasons.")  # fmt: skip

@@ -9,7 +9,7 @@ import click
 from cbir.cli.options import json_option
 
 
-@click.command("models")
+@click.command("models", short_help="List the networks.")
 @click.argument("name", required=False)
 @json_option
 def models_command(name: str | None, as_json: bool) -> None:

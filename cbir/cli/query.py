@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 FORMS = ("json", "jsonl", "csv", "paths", "null")
 
 
-@click.command("query")
+@click.command("query", short_help="Find the nearest images of an example.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @index_option
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True,
@@ -159,7 +160,8 @@ def _write_html(rankings: Sequence[Ranking], file: str) -> None:
     from cbir import present
     from cbir.cli.output import note
 
-    present.write_page(file, present.page(rankings))
+    options = present.PageOptions(date=datetime.now().strftime("%Y-%m-%d %H:%M"))
+    present.write_page(file, present.page(rankings, options))
     note(f"Page: {file}")
 
 

@@ -7,7 +7,7 @@ import click
 from cbir.cli.options import index_option
 
 
-@click.command("remove")
+@click.command("remove", short_help="Take images out of an index.")
 @click.argument("what", nargs=-1, required=True, metavar="PATH|ID...")
 @index_option
 def remove_command(what: tuple[str, ...], index: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command("sample")
+@click.command("sample", short_help="Make a sample gallery.")
 @click.argument("folder", metavar="DIR")
 def sample_command(folder: str) -> None:
     """Make a sample gallery in DIR from the photographs that come with scikit-image.

@@ -87,13 +87,19 @@ def choose_targets(
     return [t for (root, prefix), t in targets.items() if not prefix or root not in whole]
 
 
+def require_folder(folder: str) -> None:
+    """UsageError where there is no such folder."""
+    if not os.path.isdir(folder):
+        what = "a file" if os.path.exists(folder) else "nothing"
+        raise UsageError(f"Expected a folder with images; there is {what} at {folder}.")
+
+
 def _choose(catalog: CatalogWriter, folder: str, scanning: Mapping[str, object] | None) -> Target:
     path = os.path.realpath(folder)
     roots = catalog.roots()
     same = next((root for root in roots if root.path == path), None)
-    if same is None and not os.path.isdir(path):
-        what = "a file" if os.path.exists(path) else "nothing"
-        raise UsageError(f"Expected a folder with images; there is {what} at {folder}.")
+    if same is None:
+        require_folder(folder)
     around = next((r for r in roots if path.startswith(os.path.join(r.path, ""))), None)
     if around is not None:
         return Target(around, os.path.relpath(path, around.path).replace(os.sep, "/"))

@@ -16,13 +16,27 @@ from typing import Protocol
 
 import numpy as np
 
-from cbir.catalog import Catalog, CatalogWriter, FileState, NewContent, NewFile, create_catalog
+from cbir.catalog import (
+    Catalog,
+    CatalogWriter,
+    FileState,
+    NewContent,
+    NewFile,
+    catalog_path,
+    create_catalog,
+)
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.errors import UsageError
 from cbir.images import Batch, LoadOptions, load
 from cbir.index import writer_lock
 from cbir.lifecycle.embedders import EmbedderRequest, IndexEmbedder
-from cbir.lifecycle.folders import PlanOptions, RootPlan, choose_targets, make_plan
+from cbir.lifecycle.folders import (
+    PlanOptions,
+    RootPlan,
+    choose_targets,
+    make_plan,
+    require_folder,
+)
 from cbir.lifecycle.generations import Refreshed, refresh
 from cbir.query import Index, match_metadata
 from cbir.types import Failure, ImageRef, LoadedImage
@@ -112,11 +126,7 @@ def sync(
     """
     start = time.perf_counter()
     used = options or SyncOptions()
-    if os.path.realpath(index) in {os.path.realpath(folder) for folder in folders}:
-        raise UsageError(
-            f"Expected an index folder apart from the images; {index} is both. Name another with "
-            "-i (it may lie inside the folder with the images)."
-        )
+    _check_folders(index, folders)
     with writing(index, create=bool(folders)) as catalog:
         job = _Sync(catalog, used, progress or Silent(), embedder)
         job.run(folders)
@@ -135,6 +145,18 @@ def build(
     """
     sync(os.fspath(path), [os.fspath(folder)], embedder=embedder)
     return Index(os.fspath(path))
+
+
+def _check_folders(index: str, folders: Sequence[str]) -> None:
+    """Refuse, before anything is written, what can only be a mistake."""
+    if os.path.realpath(index) in {os.path.realpath(folder) for folder in folders}:
+        raise UsageError(
+            f"Expected an index folder apart from the images; {index} is both. Name another with "
+            "-i (it may lie inside the folder with the images)."
+        )
+    if not os.path.exists(catalog_path(index)):
+        for folder in folders:
+            require_folder(folder)
 
 
 @contextmanager

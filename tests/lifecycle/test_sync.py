@@ -12,7 +12,7 @@ import pytest
 from cbir.catalog import Catalog
 from cbir.errors import IndexIncompatibleError, IndexLockedError, IndexMissingError, UsageError
 from cbir.index import writer_lock
-from cbir.lifecycle import EmbedderRequest
+from cbir.lifecycle import EmbedderRequest, remove
 from cbir.query import Index
 from tests.conftest import GridEmbedder, picture
 from tests.lifecycle.helpers import faults, ids, nearest, run, vectors
@@ -239,11 +239,17 @@ def test_what_is_missing_is_said(tmp_path: Path, index: Path, grid: GridEmbedder
         run(index, grid=grid)
     with pytest.raises(UsageError, match="there is nothing at"):
         run(index, tmp_path / "nowhere", grid=grid)
+    assert not index.exists()
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="a file"):
         run(index, tmp_path / "file", grid=grid)
+    (tmp_path / "photos").mkdir()
+    run(index, tmp_path / "photos", grid=grid)
+    remove(str(index), [], [str(tmp_path / "photos")])
     with pytest.raises(UsageError, match="knows no folder yet"):
         run(index, grid=grid)
+    with pytest.raises(UsageError, match="there is nothing at"):
+        run(index, tmp_path / "nowhere", grid=grid)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
