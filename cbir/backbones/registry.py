@@ -89,20 +89,14 @@ _TABLE = {
     name: BackboneInfo(name, 1280, VARIANTS[name].input_size, parameters, "lite", "")
     for name, parameters in _LITE.items()
 }
-_LICENCES = {"VGG": "CC-BY-4.0", "ResNet": "MIT", "DenseNet": "BSD-3-Clause", "ConvNeXt": "MIT",
-             "Xception": "MIT"}  # fmt: skip
-
-
-def _licence(factory: str) -> str:
-    """Licence of the weights that Keras fetches, by who published them."""
-    named = (text for start, text in _LICENCES.items() if factory.startswith(start))
-    return next(named, "Apache-2.0")
-
+UNVERIFIED = "publisher's"
+"""Licence shown for weights that Keras fetches: each publisher has its own, which Keras' site
+names; cbir neither ships nor verifies them."""
 
 _TABLE.update(
     {
         factory.lower(): BackboneInfo(
-            factory.lower(), dims, size, parameters, mode, factory, _licence(factory)
+            factory.lower(), dims, size, parameters, mode, factory, UNVERIFIED
         )
         for factory, dims, size, parameters, mode in _APPLICATIONS
     }

@@ -16,7 +16,8 @@ def models_command(name: str | None, as_json: bool) -> None:
     """List the backbones that `--embedder` takes, or the layers where NAME may be cut.
 
     Weights: `here` can be used now; `fetch` are fetched by Keras on first use, or given with
-    --weights FILE; `install` come with the package that is named.
+    --weights FILE; `install` come with the package that is named. Licences are those of the
+    weights.
     """
     from cbir.backbones import cuts, get, model_table
     from cbir.cli.output import result
