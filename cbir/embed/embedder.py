@@ -12,6 +12,7 @@ import numpy as np
 from cbir.backbones import get, truncated
 from cbir.config import EmbedderSpec, ResizePolicy
 from cbir.embed.pooling import pool
+from cbir.embed.quiet import quiet
 from cbir.embed.runtime import KerasRuntime
 from cbir.errors import EmbedderError, UsageError
 from cbir.types import ImageInput, Pixels, Vectors
@@ -87,7 +88,8 @@ class Embedder:
         if os.path.isdir(name):
             from cbir.embed.package import load_package
 
-            spec, model, stored = load_package(name)
+            with quiet():
+                spec, model, stored = load_package(name)
             made = cls(spec, model)
             if made.fingerprint != stored:
                 raise EmbedderError(
@@ -100,10 +102,11 @@ class Embedder:
     @classmethod
     def from_spec(cls, spec: EmbedderSpec, weights_file: str | None = None) -> Self:
         """An embedder from its settings; `weights_file` where they say that weights are a file."""
-        import keras
+        with quiet():
+            import keras
 
-        start, cut = truncated(spec, weights_file)
-        return cls(spec, keras.Model(start, pool(spec.pooling, cut), name="embedder"))
+            start, cut = truncated(spec, weights_file)
+            return cls(spec, keras.Model(start, pool(spec.pooling, cut), name="embedder"))
 
     @property
     def feature_dims(self) -> int:

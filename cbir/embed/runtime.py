@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbir.embed.quiet import quiet
 from cbir.types import Pixels, Vectors
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class KerasRuntime:
         if size not in self._compiled:
             with self._compiling:
                 if size not in self._compiled:
-                    self._compiled[size] = self._compile(size)
+                    with quiet():  # the first run is when TensorFlow looks at the machine
+                        compiled = self._compile(size)
+                        compiled(pixels)
+                    self._compiled[size] = compiled
         return self._compiled[size](pixels)
 
     def _compile(self, size: int) -> Callable[[Pixels], Any]:

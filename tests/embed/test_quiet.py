@@ -1,0 +1,55 @@
+"""TensorFlow's notes are held back; everything else on stderr is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+USE = """
+import numpy as np
+from cbir import Embedder
+made = Embedder.load("efficientnet-lite0")
+made.features(np.zeros((1, 224, 224, 3), np.uint8))
+"""
+SAY = """
+import os, sys
+from cbir.embed.quiet import quiet
+with quiet():
+    os.write(2, b"I0000 00:00 port.cc:153] a note\\n")
+    with quiet():
+        os.write(2, b"from C\\n")
+    sys.stderr.write("from Python\\n")
+    os.write(2, b"last words without an end")
+os.write(2, b"\\nafterwards\\n")
+"""
+
+
+def stderr_of(code: str, **environment: str) -> str:
+    plain = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=True,
+        env={**plain, **environment}, timeout=200,
+    )  # fmt: skip
+    return done.stderr
+
+
+def test_an_embedder_says_nothing() -> None:
+    assert stderr_of(USE) == ""
+
+
+def test_everything_else_is_said() -> None:
+    said = stderr_of(SAY)
+    assert said == "from C\nfrom Python\nlast words without an end\nafterwards\n"
+    assert "a note" in stderr_of(SAY, TF_CPP_MIN_LOG_LEVEL="0")
+
+
+def test_an_error_inside_comes_out(capfd: pytest.CaptureFixture[str]) -> None:
+    from cbir.embed.quiet import quiet
+
+    with pytest.raises(RuntimeError), quiet():
+        os.write(2, b"said before\n")
+        raise RuntimeError
+    assert capfd.readouterr().err == "said before\n"
