@@ -47,6 +47,7 @@ class Steps:
         code = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - start
         found: dict[str, Any] = json.loads(printed) if printed else {}
+        found.pop("index", None)
         found["exit_code"], found["wall_s"] = code, round(seconds, 1)
         unit = 1 if sys.platform == "darwin" else 1024
         found["peak_rss_mb"] = round(usage.ru_maxrss * unit / 1e6)

@@ -154,12 +154,12 @@ def _decode(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
     with image:
         width, height = image.size
         _check_header(image, options)
-        orientation = _orientation(image)
         if options.min_side is not None:
             _draft(image, options.min_side)
         _check_size(image, (width, height), options)
         image.load()
         kind = image.format or "image"
+        orientation = _orientation(image)
         if options.min_side is not None:
             image = _reduced(image, options.min_side)
         pixels = to_rgb(image)
@@ -214,9 +214,10 @@ def _reduced(image: Image.Image, min_side: int) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none that can be read."""
-    if image.format in ("HEIF", "AVIF"):
-        return 1  # their containers have their own rotation, which is applied on loading
+    """EXIF orientation 1..8 of a loaded picture; 1 where there is none that can be read.
+
+    Only after loading: for TIFF and HEIC that itself turns the picture, and says so here.
+    """
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # EXIF is a TIFF inside the file: damaged ones fail in many ways
@@ -226,6 +227,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image) -> Image.Image:
     """A PIL image turned by its EXIF orientation."""
+    image.load()
     orientation = _orientation(image)
     return image if orientation == 1 else image.transpose(_TRANSPOSE[orientation])
 

@@ -68,6 +68,8 @@ def _stretched(values: Any, low: float, high: float) -> Any:
 def _onto_white(image: Image.Image) -> Pixels:
     """Lay a picture with transparency onto white."""
     profile = image.info.get("icc_profile")
+    if image.mode == "La":  # Pillow has no direct way from there to RGBA
+        image = image.convert("LA")
     layered = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha = layered.getchannel("A")
     colours = layered.convert("RGB")
