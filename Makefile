@@ -49,11 +49,13 @@ docs: $(VENV)/installed-dev ## generate docs/cli.md anew
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ and grocery/
-	$(BIN)/python benchmarks/recall.py --data $(DATA)
+	$(BIN)/python benchmarks/recall.py --data $(DATA) --all-dims
+	$(BIN)/python benchmarks/growth.py --data $(DATA)
 	$(BIN)/python benchmarks/updates.py --data $(DATA)
 
 bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/recall.py --smoke
+	$(BIN)/python benchmarks/growth.py --smoke
 	$(BIN)/python benchmarks/updates.py --smoke
 
 clean: ## remove the virtual environment, the demo and all caches

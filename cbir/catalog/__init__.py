@@ -1,6 +1,7 @@
 """SQLite truth: roots, files, contents, features, failures, labels, metadata, generations."""
 
 from cbir.catalog.catalog import Catalog, catalog_path
+from cbir.catalog.halves import blob_size, from_blobs, to_blob
 from cbir.catalog.records import (
     EmbedderRow,
     FileRow,
@@ -24,6 +25,9 @@ __all__ = [
     "NewContent",
     "NewFile",
     "Root",
+    "blob_size",
     "catalog_path",
     "create_catalog",
+    "from_blobs",
+    "to_blob",
 ]

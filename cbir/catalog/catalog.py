@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from cbir.catalog.halves import blob_size, from_blobs
 from cbir.catalog.records import EmbedderRow, FileRow, FileState, Generation, Root
 from cbir.catalog.schema import check_version
 from cbir.errors import IndexDamagedError, IndexMissingError, OperationFailedError
@@ -293,10 +294,10 @@ class Catalog:
         ids: list[int] = []
         blobs: list[bytes] = []
         for key, blob in rows:
-            if len(blob) != 2 * dims:
+            if len(blob) != blob_size(dims):
                 raise IndexDamagedError(
                     f"{self.path}: the feature of image {key} has {len(blob)} bytes; expected "
-                    f"{2 * dims}. Run `cbir check --repair`."
+                    f"{blob_size(dims)}. Run `cbir check --repair`."
                 )
             ids.append(key)
             blobs.append(blob)
@@ -330,8 +331,7 @@ def connect(path: str, parameters: str) -> sqlite3.Connection:
 
 
 def _block(ids: list[int], blobs: list[bytes], dims: int) -> tuple[Ids, Vectors]:
-    rows = np.frombuffer(b"".join(blobs), np.float16).reshape(len(ids), dims)
-    return np.array(ids, np.int64), rows.astype(np.float32)
+    return np.array(ids, np.int64), from_blobs(blobs, dims)
 
 
 def _absolute(root: bytes, path: bytes) -> str:

@@ -9,15 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-import numpy as np
-
 from cbir.catalog import schema
 from cbir.catalog.catalog import Catalog, catalog_path, connect, sqlite_errors
+from cbir.catalog.halves import to_blob
 from cbir.catalog.records import NewContent, NewFile
 from cbir.errors import OperationFailedError
 from cbir.types import Failure, ImageRef
-
-FLOAT16_MAX = 65504.0
 
 
 def create_catalog(index: str) -> None:
@@ -128,16 +125,11 @@ class CatalogWriter(Catalog):
     # -- files -----------------------------------------------------------------------------------
 
     def put_contents(self, embedder: int, contents: Iterable[NewContent]) -> None:
-        """Store contents with their features (as float16).
+        """Store contents with their features (as 16-bit floats).
 
-        Raises OperationFailedError for a feature that float16 cannot hold.
+        Raises OperationFailedError for a feature that is not finite.
         """
         for new in contents:
-            if not bool(np.all(np.abs(new.feature) <= FLOAT16_MAX)):
-                raise OperationFailedError(
-                    "The embedder made a feature outside ±65504 or not finite; expected values "
-                    "that a 16-bit float can hold. Cut the backbone at a normalised layer."
-                )
             row = self.db.execute(
                 "INSERT INTO contents (hash, width, height, format) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (hash) DO UPDATE SET width = excluded.width, height = "
@@ -146,7 +138,7 @@ class CatalogWriter(Catalog):
             ).fetchone()
             self.db.execute(
                 "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
-                (row[0], embedder, new.feature.astype(np.float16).tobytes()),
+                (row[0], embedder, to_blob(new.feature)),
             )
 
     def put_files(self, seq: int, files: Iterable[NewFile]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cbir.catalog import Catalog, EmbedderRow
+from cbir.catalog import Catalog, EmbedderRow, blob_size, from_blobs
 from cbir.config import EmbedderSpec, FeatureExtractor
 from cbir.errors import CbirError, IndexDamagedError
 from cbir.index import FaissIndex, derived_files
@@ -183,8 +183,8 @@ def _feature_faults(catalog: Catalog, row: EmbedderRow) -> Iterator[Fault]:
     for image, blob in catalog.db.execute(query, (row.id,)):
         if blob is None:
             missing.append(image)
-        elif len(blob) != 2 * row.feature_dims or not bool(
-            np.isfinite(np.frombuffer(blob, np.float16)).all()
+        elif len(blob) != blob_size(row.feature_dims) or not bool(
+            np.isfinite(from_blobs([blob], row.feature_dims)).all()
         ):
             unusable.append(image)
     for kind, ids in (("feature missing", missing), ("feature unusable", unusable)):
@@ -232,7 +232,9 @@ def _vector_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Faul
         values, counts = np.unique(base_ids, return_counts=True)
         yield _vectors("FAISS ids twice", values[counts > 1], remedy)
     lengths = np.linalg.norm(vectors, axis=1)
-    wrong = ~(np.abs(lengths - 1) <= UNIT_TOLERANCE)  # also true for NaN
+    # Also true for NaN. A zero row is no fault: a feature that is the gallery's mean, or a picture
+    # that the network has no answer to, has no direction.
+    wrong = ~((np.abs(lengths - 1) <= UNIT_TOLERANCE) | (lengths == 0))
     if wrong.any():
         yield _vectors("FAISS vectors not finite or not unit", ids[wrong], remedy)
     expected = catalog.ids()

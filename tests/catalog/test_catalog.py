@@ -155,11 +155,11 @@ def test_orphans_go_and_others_stay(writer: CatalogWriter) -> None:
     assert writer.has_feature(bytes([1]) * 16, embedder)
 
 
-@pytest.mark.parametrize("value", [70000.0, float("inf"), float("nan")])
-def test_a_feature_that_float16_cannot_hold_is_refused(writer: CatalogWriter, value: float) -> None:
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_feature_that_is_not_finite_is_refused(writer: CatalogWriter, value: float) -> None:
     _, embedder = fill(writer)
     bad = NewContent(b"x" * 16, 1, 1, "PNG", np.array([0, value, 0, 0], np.float32))
-    with pytest.raises(OperationFailedError, match="65504"), writer.writing():
+    with pytest.raises(OperationFailedError, match="not finite"), writer.writing():
         writer.put_contents(embedder, [bad])
     assert not writer.has_feature(b"x" * 16, embedder)
 

@@ -65,7 +65,7 @@ def alter(index: Path, statement: str, *values: object) -> None:
         ("DELETE FROM features WHERE content = ?", 3, "feature missing"),
         ("UPDATE features SET feature = x'00' WHERE content = ?", 3, "feature unusable"),
         (
-            f"UPDATE features SET feature = x'{np.full(48, np.nan, np.float16).tobytes().hex()}' "
+            f"UPDATE features SET feature = x'{np.full(49, np.nan, np.float16).tobytes().hex()}' "
             "WHERE content = ?",
             3,
             "feature unusable",

@@ -1,0 +1,54 @@
+"""Make the samples of the present formats: run once for each format version, then commit them.
+
+python -m tests.data.make_samples
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from cbir import Embedder, EmbedderSpec
+from cbir.catalog import FORMAT_VERSION, CatalogWriter
+from cbir.config import IndexSpec
+from cbir.embed.package import VERSION
+from cbir.lifecycle import SyncOptions, sync
+from tests.conftest import GridEmbedder, picture
+
+HERE = Path(__file__).parent
+
+
+def make_index() -> None:
+    """Three pictures, one failure, metadata; the root is called /photos, wherever it was."""
+    target = HERE / f"index-v{FORMAT_VERSION}"
+    shutil.rmtree(target, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Path(folder) / "photos"
+        photos.mkdir()
+        for i in range(3):
+            picture(i).save(photos / f"{i}.png")
+            os.utime(photos / f"{i}.png", (1, 1))
+        (photos / "bad.jpg").write_bytes(b"")
+        table = photos / "meta.csv"
+        table.write_text("path,label\n0.png,hat\n")
+        options = SyncOptions(metadata=str(table), spec=IndexSpec(dims=2))
+        sync(str(target), [str(photos)], options, embedder=GridEmbedder())
+    with CatalogWriter(str(target)) as catalog, catalog.writing():
+        catalog.db.execute("UPDATE roots SET path = ?", (b"/photos",))
+    with CatalogWriter(str(target)) as catalog:
+        catalog.db.execute("VACUUM")
+    for name in ("writer.lock", "writer.json", "catalog.sqlite-shm", "catalog.sqlite-wal"):
+        (target / name).unlink(missing_ok=True)
+
+
+def make_embedder() -> None:
+    """The first layers of EfficientNet-Lite0 with random weights: 32 numbers a picture."""
+    spec = EmbedderSpec("efficientnet-lite0", "random:1", "stem_relu6", input_size=16)
+    Embedder.from_spec(spec).save(HERE / f"embedder-v{VERSION}")
+
+
+if __name__ == "__main__":
+    make_index()
+    make_embedder()

@@ -1,0 +1,50 @@
+"""Every format that was ever written can be read: samples below tests/data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cbir import Embedder, Index
+from cbir.catalog import FORMAT_VERSION, Catalog
+from cbir.embed.package import VERSION
+from cbir.lifecycle import check
+from tests.conftest import GridEmbedder, picture
+
+DATA = Path(__file__).parent / "data"
+INDEXES = sorted(DATA.glob("index-v*"))
+EMBEDDERS = sorted(DATA.glob("embedder-v*"))
+
+
+def test_there_is_a_sample_of_each_version() -> None:
+    assert [p.name for p in INDEXES] == [f"index-v{v}" for v in range(1, FORMAT_VERSION + 1)]
+    assert [p.name for p in EMBEDDERS] == [f"embedder-v{v}" for v in range(1, VERSION + 1)]
+
+
+@pytest.mark.parametrize("sample", INDEXES, ids=lambda p: p.name)
+def test_an_index_is_read(sample: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "index"
+    shutil.copytree(sample, copy)
+    with Catalog(str(copy)) as catalog:
+        assert [row.file for row in catalog.rows()] == [f"/photos/{i}.png" for i in range(3)]
+        assert catalog.column("label") == {1: "hat"}
+        assert [f.reason for f in catalog.failures()] == ["empty file"]
+    with Index(str(copy), GridEmbedder()) as index:
+        by_id = index.query(2, k=5)
+        by_picture = index.query(np.asarray(picture(1)), k=5)
+        assert [h.id for h in by_picture.hits][0] == 2 and by_picture.hits[0].score > 0.999
+        assert len(by_id.hits) == 2 and index.notes == []
+    kinds = {fault.kind for fault in check(str(copy)).faults}
+    assert kinds == {"folder not there", "fingerprint unknown"}
+
+
+@pytest.mark.parametrize("sample", EMBEDDERS, ids=lambda p: p.name)
+def test_an_embedder_is_read(sample: Path) -> None:
+    made = Embedder.load(sample)
+    card = json.loads((sample / "embedder.json").read_text(encoding="utf-8"))
+    assert made.fingerprint == card["fingerprint"] and made.feature_dims == 32
+    assert made.features(np.zeros((2, 16, 16, 3), np.uint8)).shape == (2, 32)
