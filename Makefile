@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+BEGAN := $(shell date +%s)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ $(VENV)/installed-dev: pyproject.toml | $(VENV)/installed
 setup: $(VENV)/installed-dev ## make .venv with everything that development needs
 
 demo: $(VENV)/installed ## build a sample gallery, index it, query it; prints a table and a page
-	@$(BIN)/python benchmarks/demo.py $(DEMO)
+	@$(BIN)/python benchmarks/demo.py $(DEMO) $(BEGAN)
 
 test: $(VENV)/installed-dev ## run the tests (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not slow"

@@ -1,6 +1,6 @@
 """`make demo`: sample gallery → index → queries → page; then how many views come first.
 
-python benchmarks/demo.py FOLDER
+python benchmarks/demo.py FOLDER [BEGAN]     # BEGAN: when all of it began, seconds since 1970
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cbir.config import FeatureExtractor, QuerySpec
 from cbir.evaluate import colour_histogram, precision_at_k
 from cbir.types import Pixels, Vectors
 
+LIMIT_GB = 3.0
 QUERIES = ("chelsea", "motorcycle_left", "rocket")
 
 
@@ -66,6 +67,19 @@ def by_index(index: Path, files: list[str], labels: list[str]) -> float:
     return float(np.mean(found))
 
 
+def since_began() -> str:
+    """How long it is since the whole began, where the caller said when."""
+    if len(sys.argv) < 3:
+        return ""
+    return f", {time.time() - int(sys.argv[2]):.0f} s after `make demo` began"
+
+
+def installed_gb() -> float:
+    """Size of this environment: cbir and all that it needs, GB."""
+    files = (Path(parent) / name for parent, _, names in os.walk(sys.prefix) for name in names)
+    return sum(file.lstat().st_size for file in files) / 1e9
+
+
 def main() -> None:
     """Everything, in a folder that is made anew."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
@@ -76,7 +90,7 @@ def main() -> None:
     cbir("sample", str(photos))
     cbir("index", str(photos), "-i", str(index))
     cbir("query", str(photos / "chelsea" / "original.jpg"), "-i", str(index), "-k", "8")
-    say(f"\nFirst result after {time.perf_counter() - start:.1f} s.")
+    say(f"\nFirst result after {time.perf_counter() - start:.1f} s{since_began()}.")
     asked = [str(photos / name / "original.jpg") for name in QUERIES]
     cbir("query", *asked, "-i", str(index), "-k", "9", "--html", str(page))
     files = sorted(str(f) for f in photos.rglob("*") if f.suffix in {".jpg", ".png", ".webp"})
@@ -91,7 +105,11 @@ def main() -> None:
     say(f"\nP@{k}: a photo's {k} other views among the first {k} hits, {len(files)} queries")
     say(f"  index (CNN)        {cnn:.3f}")
     say(f"  colour histogram   {plain:.3f}")
-    say(f"\nPage with pictures: {page.resolve()}")
+    size = installed_gb()
+    say(f"\nInstalled: {size:.1f} GB, cbir and all that it needs")
+    say(f"Page with pictures: {page.resolve()}")
+    if size > LIMIT_GB and sys.prefix != sys.base_prefix:
+        raise SystemExit(f"Expected an installation below {LIMIT_GB} GB: which dependency grew?")
     if cnn < 0.98 or plain >= 0.85:
         raise SystemExit("Expected at least 0.98 by the index, and below 0.85 by colour.")
 

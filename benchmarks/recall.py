@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import Item, features_of, machine, read_manifest, retrieval, save, say
+from common import Item, Scores, features_of, machine, read_manifest, retrieval, save, say
 
 from cbir import Embedder
 from cbir.config import IndexSpec
@@ -26,6 +26,9 @@ from cbir.lifecycle.generations import SAMPLE
 from cbir.types import Vectors
 
 EMBEDDER = "efficientnet-lite0"
+EXPECTED = {"clothing": (0.771, 0.454), "grocery": (0.53, 0.356)}
+"""recall@1 and mAP of raw features by two independent ports of the network: a swapped channel order
+or a wrong padding, which a right class may survive, would show here."""
 DIMS = (64, 128, 192, 256, 384)
 
 
@@ -91,6 +94,7 @@ def measure(
         stored = stored.astype(np.float16).astype(np.float32)  # as the catalog keeps them
         seconds = time.perf_counter() - start
         rows = {}
+        raw = Scores(0, 0.0, 0.0, 0.0)
         made = {"raw": Projection.none(embedder.feature_dims)}
         made |= {f"projected {d}": fitted(gallery, stored, d) for d in dims}
         for label, projection in made.items():
@@ -99,8 +103,12 @@ def measure(
                 projection.apply(stored), [g.label for g in gallery],
             )  # fmt: skip
             rows[label] = scores.row()
+            raw = scores if label == "raw" else raw
             say(f"{name:16}{label:18}{scores.recall_at_1:9.3f}{scores.mean_ap:7.3f}"
                 f"{scores.map_at_r:7.3f}{scores.queries:9d}")  # fmt: skip
+        near = EXPECTED.get(name, (raw.recall_at_1, raw.mean_ap))
+        if max(abs(raw.recall_at_1 - near[0]), abs(raw.mean_ap - near[1])) > 0.01:
+            raise SystemExit(f"Expected about {near} of raw features: the port is not right.")
         found[name] = {
             "queries": len(queries), "gallery": len(gallery),
             "images_per_second": round((len(queries) + len(gallery)) / seconds, 1), "rows": rows,

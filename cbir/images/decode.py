@@ -148,7 +148,7 @@ def _decode(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
     if not head:
         raise ImageError("empty file")
     try:
-        image = Image.open(file, formats=FORMATS)
+        image: Image.Image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         raise ImageError(_what(head)) from None
     with image:

@@ -45,8 +45,7 @@ def test_json_is_as_the_design_says(command: Run, sample: Sample) -> None:
     assert Path(first["path"]).parent.name == "coffee"
 
 
-def test_jq_can_read_it(command: Run, sample: Sample) -> None:
-    """With jq where it is installed, as a reader of the text alone otherwise."""
+def test_one_json_line_a_query(command: Run, sample: Sample) -> None:
     done = command("query", sample.view("coffee"), "-i", sample.index, "--jsonl", "-k", 2)
     assert len(done.out.splitlines()) == 1 and json.loads(done.out)["hits"][1]["rank"] == 2
 
