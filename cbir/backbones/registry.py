@@ -108,15 +108,19 @@ def names() -> tuple[str, ...]:
     return tuple(_TABLE)
 
 
+def _bare(name: str) -> str:
+    return name.replace("-", "").replace(" ", "")
+
+
 def get(name: str) -> BackboneInfo:
-    """The backbone of this name ("_" and capitals do not matter).
+    """The backbone of this name (capitals, "-", "_" and spaces do not matter).
 
     Raises UsageError, with names that are alike, where there is none.
     """
-    wanted = name.lower().replace("_", "-")
-    for spelling in (wanted, wanted.replace("-", "")):
-        if spelling in _TABLE:
-            return _TABLE[spelling]
+    wanted = name.strip().lower().replace("_", "-")
+    for known in _TABLE:
+        if _bare(known) == _bare(wanted):
+            return _TABLE[known]
     close = difflib.get_close_matches(wanted, _TABLE, 3, 0.5)
     hint = f" Perhaps {' or '.join(close)}?" if close else ""
     raise UsageError(
@@ -157,11 +161,7 @@ def backbone(spec: EmbedderSpec, weights_file: str | None = None) -> keras.Model
 
     info = get(spec.backbone)
     seed = _seed(spec.weights)
-    if keras.config.image_data_format() != "channels_last":
-        raise EmbedderError(
-            "Keras is set to channels_first; expected channels_last. Set image_data_format in "
-            "~/.keras/keras.json."
-        )
+    check_keras()
     if spec.weights == "file" and weights_file is None:
         raise WeightsError(
             f"{info.name}: its weights came from a file; expected that file; received none."
@@ -182,6 +182,24 @@ def backbone(spec: EmbedderSpec, weights_file: str | None = None) -> keras.Model
         randomise(whole, seed)
     output = whole.output if not spec.cut else layer_at(whole, spec.cut, info.name).output
     return keras.Model(whole.input, output, name=info.name.replace("-", "_"))
+
+
+def check_keras() -> None:
+    """Raise EmbedderError where Keras is set to what changes features and no fingerprint shows."""
+    import keras
+
+    if keras.config.image_data_format() != "channels_last":
+        raise EmbedderError(
+            "Keras is set to channels_first; expected channels_last. Set image_data_format in "
+            "~/.keras/keras.json."
+        )
+    policy = keras.config.dtype_policy().name
+    kinds = {policy, keras.config.floatx()}
+    if kinds != {"float32"}:
+        raise EmbedderError(
+            f"Keras is set to compute in {max(kinds - {'float32'})}; expected float32. Set floatx "
+            "in ~/.keras/keras.json, or call keras.config.set_dtype_policy('float32') first."
+        )
 
 
 @contextmanager

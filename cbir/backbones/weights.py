@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
@@ -22,6 +23,11 @@ from cbir.errors import WeightsError
 State: TypeAlias = dict[str, NDArray[Any]]
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+_PICKLE = 2
+"""The version of pickles in old torch files: none of their opcodes is newer."""
+_MOST = 20_000
+"""More tuples or notes than this are no network (Lite0 has under 2,000), but an attack on memory:
+Python itself crashes on a dict whose key is a hundred thousand tuples in each other."""
 
 
 # What a pickle is given to work with cannot be changed by it: a pickle may set attributes of any
@@ -94,6 +100,18 @@ class _Plain(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
+def _load(file: BinaryIO, reader: type[pickle.Unpickler]) -> Any:
+    """The next pickle of a file, after a look at its opcodes, which costs nothing and runs none."""
+    start, tuples = file.tell(), 0
+    for opcode, argument, _ in pickletools.genops(file):
+        tuples += opcode.name.startswith("TUPLE")
+        far = "PUT" in opcode.name and isinstance(argument, int) and argument > _MOST
+        if opcode.proto > _PICKLE or tuples > _MOST or far:
+            raise pickle.UnpicklingError(f"a pickle of another kind ({opcode.name})")
+    file.seek(start)
+    return reader(file).load()
+
+
 def read_torch_state(path: str, sha256: str | None = None) -> State:
     """The arrays of an old torch file by name, float32 or int64.
 
@@ -109,9 +127,10 @@ def read_torch_state(path: str, sha256: str | None = None) -> State:
     except OSError as error:
         raise WeightsError(f"The weights {path} cannot be read ({error.strerror}).") from None
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError,
-            AttributeError, UnicodeDecodeError, MemoryError, OverflowError) as error:  # fmt: skip
+            AttributeError, MemoryError, OverflowError, RecursionError) as error:  # fmt: skip
         raise WeightsError(
-            f"{name}: expected an old torch file of plain tensors; it is refused: {error}."
+            f"{name}: expected an old torch file of plain tensors; it is refused: "
+            f"{str(error) or type(error).__name__}."
         ) from None
 
 
@@ -130,17 +149,22 @@ def _read(file: BinaryIO) -> State:
             "it is a zip file; save it with torch.save(..., _use_new_zipfile_serialization=False)"
         )
     file.seek(0)
-    if _Plain(file).load() != _MAGIC or _Plain(file).load() != _PROTOCOL:
+    if _load(file, _Plain) != _MAGIC or _load(file, _Plain) != _PROTOCOL:
         raise pickle.UnpicklingError("it does not begin as one")
-    if not _Plain(file).load().get("little_endian"):
+    if not _load(file, _Plain).get("little_endian"):
         raise pickle.UnpicklingError("it is big-endian")
-    views = _Reader(file).load()
-    keys = _Plain(file).load()
-    if not isinstance(views, dict) or not all(type(v) is _View for v in views.values()):
+    views = _load(file, _Reader)
+    keys = _load(file, _Plain)
+    if not isinstance(views, dict):
+        raise pickle.UnpicklingError("it holds no tensors by name")
+    named = list(dict.items(views))  # an OrderedDict may carry attributes that hide its own
+    if not all(type(name) is str and type(view) is _View for name, view in named):
         raise pickle.UnpicklingError("it holds more than tensors")
-    storages = {view.storage.key: view.storage for view in views.values()}
+    storages = {view.storage.key: view.storage for _, view in named}
+    if any(view.storage != storages[view.storage.key] for _, view in named):
+        raise pickle.UnpicklingError("a storage of two kinds")
     flat = dict(_storages(file, keys, storages))
-    return {str(name): _array(view, flat[view.storage.key]) for name, view in views.items()}
+    return {name: _array(view, flat[view.storage.key]) for name, view in named}
 
 
 def _storages(

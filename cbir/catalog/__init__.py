@@ -1,5 +1,6 @@
 """SQLite truth: roots, files, contents, features, failures, labels, metadata, generations."""
 
+from cbir.catalog.cache import FeatureCache, default_cache
 from cbir.catalog.catalog import Catalog, catalog_path
 from cbir.catalog.halves import blob_size, from_blobs, to_blob
 from cbir.catalog.records import (
@@ -19,6 +20,7 @@ __all__ = [
     "CatalogWriter",
     "EmbedderRow",
     "FORMAT_VERSION",
+    "FeatureCache",
     "FileRow",
     "FileState",
     "Generation",
@@ -28,6 +30,7 @@ __all__ = [
     "blob_size",
     "catalog_path",
     "create_catalog",
+    "default_cache",
     "from_blobs",
     "to_blob",
 ]

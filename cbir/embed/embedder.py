@@ -36,7 +36,7 @@ def resolve_spec(
     if os.path.isdir(name):
         from cbir.embed.package import read_spec
 
-        if cut or input_size or resize or weights_file:
+        if cut or input_size is not None or resize or weights_file is not None:
             raise UsageError(
                 f"embedder: {name} is a saved embedder, which has all its settings; expected no "
                 "--cut, --input-size, --resize or --weights beside it."
@@ -49,7 +49,7 @@ def resolve_spec(
         backbone=info.name,
         weights="file" if weights_file else "imagenet",
         cut=cut,
-        input_size=input_size or info.input_size,
+        input_size=info.input_size if input_size is None else input_size,
         resize=resize or "squash",
     )
 
@@ -123,7 +123,7 @@ class Embedder:
 
         Raises UsageError for another shape or dtype, EmbedderError where a feature is not finite.
         """
-        size = self.spec.input_size
+        size, pixels = self.spec.input_size, np.asarray(pixels)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
             raise UsageError(
                 f"pixels: expected uint8 (n, {size}, {size}, 3); received {pixels.dtype} "
@@ -140,8 +140,13 @@ class Embedder:
     def embed(self, images: Sequence[ImageInput]) -> Vectors:
         """Unit-length features of pictures (paths, bytes, PIL images, arrays): float32 (n, f).
 
-        Raises ImageError where one cannot be read.
+        Raises ImageError where one cannot be read, UsageError for one that is in no list.
         """
+        if isinstance(images, str | bytes | os.PathLike):
+            raise UsageError(
+                f"images: expected a list of pictures; received one {type(images).__name__}. "
+                "Put it into brackets: embed([image])."
+            )
         from cbir.embed.projection import Projection
         from cbir.images import prepare
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -25,25 +26,43 @@ def read_card(folder: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             card = json.load(file)
-        version, _, _ = card["version"], card["spec"], card["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise EmbedderError(
-            f"{folder} holds no embedder: expected {CARD} and {MODEL} as `Embedder.save` writes "
-            "them."
-        ) from None
+        version = card["version"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise _none_there(folder) from None
     if version != VERSION:
         raise EmbedderError(f"{path} has format {version}; this cbir reads {VERSION}. Update cbir.")
+    if not isinstance(card.get("spec"), dict) or not isinstance(card.get("fingerprint"), str):
+        raise _none_there(folder)
     return dict(card)
+
+
+def _none_there(folder: str) -> EmbedderError:
+    return EmbedderError(
+        f"{folder} holds no embedder: expected {CARD} and {MODEL} as `Embedder.save` writes them."
+    )
 
 
 def read_spec(folder: str) -> EmbedderSpec:
     """The settings of a saved embedder, without loading Keras."""
-    return EmbedderSpec.from_dict(read_card(folder)["spec"])
+    return _spec(folder, read_card(folder))
+
+
+def _spec(folder: str, card: dict[str, Any]) -> EmbedderSpec:
+    try:
+        spec = EmbedderSpec.from_dict(card["spec"])
+    except UsageError as error:
+        raise EmbedderError(f"{os.path.join(folder, CARD)}: {error}") from None
+    if [type(value) for value in spec.to_dict().values()] != [
+        type(value) for value in EmbedderSpec().to_dict().values()
+    ]:
+        raise _none_there(folder)
+    return spec
 
 
 def load_package(folder: str) -> tuple[EmbedderSpec, keras.Model, str]:
     """Settings, model and fingerprint of a saved embedder; EmbedderError where it is damaged."""
     card = read_card(folder)
+    spec = _spec(folder, card)
     import keras
 
     from cbir.backbones.applications import custom_objects
@@ -56,7 +75,7 @@ def load_package(folder: str) -> tuple[EmbedderSpec, keras.Model, str]:
     except Exception as error:  # zipfile, h5py, Keras: each has its own
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EmbedderError(f"{path} cannot be loaded as a Keras model: {line}") from None
-    return EmbedderSpec.from_dict(card["spec"]), model, str(card["fingerprint"])
+    return spec, model, str(card["fingerprint"])
 
 
 def save_package(folder: str, spec: EmbedderSpec, model: keras.Model, fingerprint: str) -> None:
@@ -69,9 +88,8 @@ def save_package(folder: str, spec: EmbedderSpec, model: keras.Model, fingerprin
 
     import cbir
 
-    folder = os.path.abspath(folder)
+    folder = os.path.realpath(folder)
     _check_free(folder)
-    beside, old = folder + ".new", folder + ".old"
     card = {
         "version": VERSION,
         "fingerprint": fingerprint,
@@ -79,26 +97,43 @@ def save_package(folder: str, spec: EmbedderSpec, model: keras.Model, fingerprin
         "spec": spec.to_dict(),
         "made_with": {"cbir": cbir.__version__, "keras": keras.version()},
     }
+    beside = f"{folder}.{uuid.uuid4().hex}"  # a name that nobody's folder has
     try:
-        for left in (beside, old):
-            shutil.rmtree(left, ignore_errors=True)
         os.makedirs(beside)
-        with warnings.catch_warnings():  # TensorFlow's variables lag behind NumPy 2
-            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-            model.save(os.path.join(beside, MODEL))
-        with open(os.path.join(beside, CARD), "w", encoding="utf-8") as file:
-            json.dump(card, file, indent=2)
-            file.write("\n")
-        for name in (MODEL, CARD):
-            with open(os.path.join(beside, name), "rb+") as file_:
-                os.fsync(file_.fileno())
-        if os.path.isdir(folder):
-            os.replace(folder, old)
-        os.replace(beside, folder)
+        _write(beside, card, model)
+        _put(beside, folder)
     except OSError as error:
         raise OperationFailedError(
             f"The embedder cannot be written to {folder} ({error.strerror or error})."
         ) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write(folder: str, card: dict[str, Any], model: keras.Model) -> None:
+    with warnings.catch_warnings():  # TensorFlow's variables lag behind NumPy 2
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        model.save(os.path.join(folder, MODEL))
+    with open(os.path.join(folder, CARD), "w", encoding="utf-8") as file:
+        json.dump(card, file, indent=2)
+        file.write("\n")
+    for name in (MODEL, CARD):
+        with open(os.path.join(folder, name), "rb+") as written:
+            os.fsync(written.fileno())
+
+
+def _put(beside: str, folder: str) -> None:
+    """Rename the new folder to its place; what was there comes back where that fails."""
+    if not os.path.isdir(folder):
+        os.replace(beside, folder)
+        return
+    old = beside + ".old"
+    os.replace(folder, old)
+    try:
+        os.replace(beside, folder)
+    except OSError:
+        os.replace(old, folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

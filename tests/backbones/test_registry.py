@@ -37,7 +37,8 @@ def test_names_are_found_in_many_spellings(spelling: str) -> None:
 
 
 def test_names_of_lite_are_found_too() -> None:
-    assert get("EfficientNet_Lite0").name == "efficientnet-lite0"
+    for spelling in ("EfficientNet_Lite0", "EfficientNetLite0", " efficientnet-lite-0"):
+        assert get(spelling).name == "efficientnet-lite0"
     for name in names():
         assert get(name).name == name
 
@@ -204,6 +205,25 @@ def test_channels_first_is_refused() -> None:
             backbone(spec(SMALL, 32))
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize(
+    ("policy", "floatx", "named"),
+    [("mixed_float16", "float32", "mixed_float16"), ("float32", "float16", "float16"),
+     ("float64", "float64", "float64")],
+)  # fmt: skip
+def test_another_precision_is_refused(policy: str, floatx: str, named: str) -> None:
+    """Features would differ, and in mixed precision no fingerprint would show it."""
+    import keras
+
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(policy)
+    try:
+        with pytest.raises(EmbedderError, match=f"compute in {named}; expected float32"):
+            backbone(spec(SMALL, 32))
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
 
 
 def test_weights_that_cannot_be_fetched(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cbir.backbones import read_torch_state
+from cbir.backbones.efficientnet_lite import VARIANTS, blocks_of, packaged_weights
 from cbir.backbones.weights import _ALLOWED
 from cbir.errors import WeightsError
 
@@ -160,7 +161,34 @@ def test_a_pickle_cannot_change_what_it_is_given(name: tuple[str, str], written:
 
 
 RAW = {"7": VALUES.tobytes()}
+NESTED = b")" + b"\x85" * 300_000
+"""A tuple in a tuple in a tuple ...: as a key of a dict, it ends Python with a signal."""
+BACK = struct.pack("<q", 12) + VALUES.tobytes()
+
+
+def with_key(key: bytes) -> bytes:
+    """A file with one good tensor, whose name is any object."""
+    body = START + NEW_DICT + key + GOOD["a.weight"] + SET + STOP
+    return MAGIC + SYSTEM + body + pickle.dumps(["7"], 2) + BACK
+
+
 DAMAGED = {
+    "nested key": with_key(NESTED),
+    "nested value": torch_file({"a": NESTED}, RAW),
+    "nested in the keys": MAGIC + SYSTEM + START + NEW_DICT + STOP + START + b"}" + NESTED
+    + b"Ns" + STOP,
+    "a key that is no text": with_key(number(3)),
+    "a key that is deep": with_key(b")" + b"\x85" * 3000),
+    "memory asked for by a note": torch_file({"a": b"Nr" + struct.pack("<I", 2**28)}, RAW),
+    "memory asked for by a text note": torch_file({"a": b"Np268435456\n"}, RAW),
+    "newer opcodes": torch_file({"a": b"\x8f"}, RAW),
+    "a set of texts": torch_file({"a": b"\x8f" + MARK + text("x") + b"\x90"}, RAW),
+    "endless text": torch_file({"a": b"X" + struct.pack("<I", 2**32 - 1)}, RAW),
+    "an extension": torch_file({"a": b"\x82\x01"}, RAW),
+    "one storage of two kinds": torch_file(
+        {"a": tensor(storage("7", 6), (3, 2), (2, 1)),
+         "b": tensor(storage("7", 6, "LongStorage"), (3, 2), (2, 1))}, RAW, {"7": 6}),
+    "infinite": torch_file(GOOD, {"7": np.full(12, np.inf, np.float32).tobytes()}),
     "beyond its storage": torch_file({"a": tensor(storage("7", 12), (4, 4), (4, 1))}, RAW),
     "offset beyond": torch_file({"a": tensor(storage("7", 12), (3, 4), (4, 1), offset=1)}, RAW),
     "negative stride": torch_file({"a": tensor(storage("7", 12), (3, 4), (4, -1))}, RAW),
@@ -184,6 +212,31 @@ DAMAGED = {
     "big-endian": MAGIC + pickle.dumps({"little_endian": False}, 2),
     "system is no dict": MAGIC + pickle.dumps(3, 2),
 }  # fmt: skip
+
+
+def test_attributes_do_not_hide_what_a_dict_holds(written: Path) -> None:
+    """BUILD gives the dict attributes `values` and `items`, which are not its methods."""
+    ordered = b"ccollections\nOrderedDict\n"
+    hide = b"}" + text("values") + ordered + SET + text("items") + ordered + SET
+    body = NEW_DICT + text("a") + text("no tensor") + SET + hide + b"b"
+    written.write_bytes(MAGIC + SYSTEM + START + body + STOP + pickle.dumps([], 2))
+    with pytest.raises(WeightsError, match="holds more than tensors"):
+        read_torch_state(str(written))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_packaged_files_are_read(name: str) -> None:
+    state = read_torch_state(packaged_weights(name), VARIANTS[name].sha256)
+    kinds = {array.dtype for array in state.values()}
+    assert kinds == {np.dtype(np.float32), np.dtype(np.int64)}
+    assert {key for key, array in state.items() if array.dtype == np.int64} == {
+        key for key in state if key.endswith(".num_batches_tracked")
+    }
+    blocks = {int(key.split(".")[1]) for key in state if key.startswith("_blocks.")}
+    assert blocks == set(range(len(blocks_of(name))))
+    assert state["_fc.weight"].shape == (1000, 1280)
+    assert state["_conv_stem.weight"].shape == (32, 3, 3, 3)
+    assert all(np.isfinite(array).all() for array in state.values())
 
 
 @pytest.mark.parametrize("fault", DAMAGED)

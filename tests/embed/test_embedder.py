@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +99,23 @@ def test_embed_says_which_picture_is_bad(tiny: Embedder, tmp_path: Path) -> None
         tiny.embed([bad])
 
 
+@pytest.mark.parametrize("one", ["cat.jpg", b"\xff\xd8", Path("cat.jpg")])
+def test_one_picture_that_is_in_no_list(tiny: Embedder, one: str | bytes | Path) -> None:
+    with pytest.raises(UsageError, match=r"expected a list of pictures.*embed\(\[image\]\)"):
+        tiny.embed(one)  # type: ignore[arg-type]
+
+
+def test_embedding_is_preparing_and_unit_length(lite0: Embedder) -> None:
+    from cbir.images import prepare
+
+    image = photo("coffee.png", 300)[0]
+    pixels = prepare(image, lite0.spec).pixels
+    assert pixels is not None
+    features = lite0.features(pixels[None])
+    expected = features / np.linalg.norm(features)
+    np.testing.assert_allclose(lite0.embed([image]), expected, atol=1e-6)
+
+
 # -- its fingerprint ------------------------------------------------------------------------------
 
 
@@ -137,6 +156,16 @@ def test_resolve_spec() -> None:
     assert resolve_spec("vgg16", input_size=96).input_size == 96
 
 
+def test_settings_cost_no_keras() -> None:
+    code = (
+        "import sys\nfrom cbir.embed import resolve_spec\nfrom cbir.backbones import model_table\n"
+        "resolve_spec('resnet50'), model_table()\n"
+        "heavy = {'keras', 'tensorflow', 'torch', 'jax'}\nprint(heavy & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_resolve_spec_refuses(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="received 'vgg17'"):
         resolve_spec("vgg17")
@@ -144,6 +173,8 @@ def test_resolve_spec_refuses(tmp_path: Path) -> None:
         resolve_spec("vgg16", weights_file=str(tmp_path / "none.h5"))
     with pytest.raises(EmbedderError, match="holds no embedder"):
         resolve_spec(str(tmp_path))
+    with pytest.raises(UsageError, match="input_size: expected 8 to 4096 pixels; received 0"):
+        resolve_spec("vgg16", input_size=0)
 
 
 @SAVING

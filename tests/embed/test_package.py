@@ -42,7 +42,8 @@ def test_there_and_back(tiny: Embedder, saved: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "cut"),
-    [("vgg16", "block2_pool"), ("densenet121", "pool2_relu"), ("efficientnetb0", "block2b_add"),
+    [("vgg16", "block2_pool"), ("resnet50", "conv2_block1_out"),
+     ("densenet121", "pool2_relu"), ("efficientnetb0", "block2b_add"),
      ("convnexttiny", "convnext_tiny_stage_0_block_0_identity"),
      ("xception", "block2_sepconv2_bn"), ("efficientnet-lite0", "")],
 )  # fmt: skip
@@ -95,8 +96,69 @@ def test_places_that_cannot_be_written(tiny: Embedder, tmp_path: Path) -> None:
         tiny.save(file / "below")
 
 
+def test_folders_beside_are_left_alone(saved: Path) -> None:
+    """Whatever they are called: `.new` and `.old` may be somebody's own."""
+    beside = [saved.with_name(saved.name + suffix) for suffix in (".new", ".old")]
+    for folder in beside:
+        folder.mkdir()
+        (folder / "photo.jpg").write_bytes(b"dear")
+    Embedder.load(saved).save(saved)
+    assert [(folder / "photo.jpg").read_bytes() for folder in beside] == [b"dear"] * 2
+    assert len(os.listdir(saved.parent)) == 3
+
+
+def test_a_link_stays_a_link(tiny: Embedder, saved: Path) -> None:
+    link = saved.parent / "link"
+    link.symlink_to(saved, target_is_directory=True)
+    tiny.save(link)
+    assert link.is_symlink() and Embedder.load(link).fingerprint == tiny.fingerprint
+    assert sorted(os.listdir(saved.parent)) == ["link", saved.name]
+
+
+def test_a_disk_that_fills_up_leaves_the_old_one(tiny: Embedder, saved: Path) -> None:
+    """In a process of its own, which may write no file larger than 20 kB."""
+    code = (
+        "import resource, signal, sys\nfrom cbir.embed import Embedder\n"
+        "from cbir.errors import OperationFailedError\n"
+        "made = Embedder.load(sys.argv[1])\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try:\n    made.save(sys.argv[1])\n"
+        "except OperationFailedError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True
+    )
+    assert "cannot be written to" in done.stdout and "File too large" in done.stdout
+    assert os.listdir(saved.parent) == [saved.name]
+    assert Embedder.load(saved).fingerprint == tiny.fingerprint
+
+
+def test_others_may_read_what_is_saved(saved: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    assert saved.stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_the_policy_of_the_host_does_not_change_a_saved_one(tiny: Embedder, saved: Path) -> None:
+    import keras
+
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        again = Embedder.load(saved)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_array_equal(again.features(noise(2, 32)), tiny.features(noise(2, 32)))
+
+
 def test_options_beside_a_saved_embedder_are_refused(saved: Path) -> None:
-    for options in ({"cut": "x"}, {"input_size": 64}, {"resize": "pad"}, {"weights_file": "w"}):
+    for options in (
+        {"cut": "x"},
+        {"input_size": 64},
+        {"input_size": 0},
+        {"resize": "pad"},
+        {"weights_file": "w"},
+    ):
         with pytest.raises(UsageError, match="which has all its settings"):
             resolve_spec(str(saved), **options)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="which has all its settings"):
@@ -129,8 +191,23 @@ def test_a_newer_format_is_refused(saved: Path) -> None:
     with pytest.raises(EmbedderError, match="has format 2; this cbir reads 1"):
         Embedder.load(saved)
     edited(saved, version=1, spec={"sharpness": 3})
-    with pytest.raises(UsageError, match="received also sharpness"):
+    with pytest.raises(EmbedderError, match=r"embedder\.json: .*also sharpness.*update cbir"):
         Embedder.load(saved)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"spec": None}, {"spec": []}, {"spec": "x"}, {"fingerprint": None}, {"fingerprint": 3},
+     {"spec": {"backbone": 3}}, {"spec": {"input_size": "32"}}, {"spec": {"input_size": 32.0}},
+     {"spec": {"input_size": 2}}, {"spec": {"cut": ["a"]}}, {"spec": {"resize": "stretch"}}],
+    ids=str,
+)  # fmt: skip
+def test_a_card_of_other_types_is_refused(saved: Path, changes: dict[str, Any]) -> None:
+    card = json.loads((saved / CARD).read_text(encoding="utf-8"))
+    (saved / CARD).write_text(json.dumps({**card, **changes}), encoding="utf-8")
+    for load in (Embedder.load, resolve_spec):
+        with pytest.raises(EmbedderError, match=r"embedder\.json"):
+            load(str(saved))
 
 
 @pytest.mark.parametrize("card", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"version": 1}'])

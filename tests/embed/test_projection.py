@@ -138,6 +138,26 @@ def test_fitting_twice_gives_the_same() -> None:
     assert fit(features, 7).to_bytes() == fit(features.copy(), 7).to_bytes()
 
 
+@pytest.mark.parametrize(("n", "length"), [(80, 20), (20, 80)])
+def test_the_order_of_the_gallery_changes_nothing(n: int, length: int) -> None:
+    """Signs included: they come from a component's largest entry."""
+    features = gallery(n, length)
+    order = np.random.default_rng(5).permutation(n)
+    first, second = fit(features, 7), fit(features[order], 7)
+    assert first.components is not None and second.components is not None
+    np.testing.assert_allclose(first.components, second.components, atol=1e-5)
+    np.testing.assert_allclose(first.apply(features), second.apply(features), atol=1e-5)
+
+
+def test_both_ways_of_fitting_agree() -> None:
+    """Few rows go by the Gram matrix, many by the covariance: here, the same rows twice."""
+    features = gallery(30, 40)
+    few, many = fit(features, 9), fit(np.concatenate([features, features]), 9)
+    assert few.components is not None and many.components is not None
+    np.testing.assert_allclose(few.components, many.components, atol=1e-5)
+    assert few.explained == pytest.approx(many.explained)
+
+
 def test_inputs_stay_as_they_are() -> None:
     features = gallery(30, 8)
     before = features.copy()

@@ -1,0 +1,92 @@
+"""Features that are kept between benchmarks: by embedder and content, so never made twice."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
+
+from cbir.catalog.catalog import CHUNK, connect, sqlite_errors
+from cbir.catalog.halves import from_blobs, to_blob
+from cbir.errors import OperationFailedError
+from cbir.types import Vectors
+
+VERSION = 1
+
+
+def default_cache() -> str:
+    """Where the cache is: $CBIR_CACHE, else ~/.cache/cbir/features.sqlite."""
+    named = os.environ.get("CBIR_CACHE")
+    return named or os.path.join(os.path.expanduser("~"), ".cache", "cbir", "features.sqlite")
+
+
+class FeatureCache:
+    """A file of features; several processes may use it at once. Use as a context manager."""
+
+    def __init__(self, path: str) -> None:
+        """Open or make it; a file of another version is made anew, since nothing in it is lost.
+
+        Raises OperationFailedError where it cannot be written.
+        """
+        self.path = os.path.abspath(path)
+        try:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        except OSError as error:
+            raise OperationFailedError(
+                f"The folder of {self.path} cannot be made ({error.strerror}). Name another file "
+                "with $CBIR_CACHE."
+            ) from None
+        with sqlite_errors(self.path):
+            self.db = connect(self.path, "mode=rwc")
+            self._prepare()
+
+    def _prepare(self) -> None:
+        self.db.execute("PRAGMA journal_mode = WAL")
+        if self.db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            self.db.executescript(
+                "BEGIN IMMEDIATE; DROP TABLE IF EXISTS features; CREATE TABLE features "
+                "(embedder TEXT, content BLOB, feature BLOB NOT NULL, PRIMARY KEY (embedder, "
+                f"content)) WITHOUT ROWID; PRAGMA user_version = {VERSION}; COMMIT;"
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def get(self, fingerprint: str, contents: Sequence[bytes], dims: int) -> dict[bytes, Vectors]:
+        """Content hash → feature float32 (dims,), for those that are here."""
+        found: dict[bytes, Vectors] = {}
+        with sqlite_errors(self.path):
+            for start in range(0, len(contents), CHUNK):
+                chunk = list(contents[start : start + CHUNK])
+                marks = ",".join("?" * len(chunk))
+                rows = self.db.execute(
+                    f"SELECT content, feature FROM features WHERE embedder = ? AND content IN "
+                    f"({marks})",
+                    (fingerprint, *chunk),
+                ).fetchall()
+                if rows:
+                    features = from_blobs([blob for _, blob in rows], dims)
+                    found.update(zip((key for key, _ in rows), features, strict=True))
+        return found
+
+    def put(self, fingerprint: str, features: Mapping[bytes, Vectors]) -> None:
+        """Keep features; one transaction."""
+        rows: Iterable[tuple[str, bytes, bytes]] = (
+            (fingerprint, key, to_blob(feature)) for key, feature in features.items()
+        )
+        with sqlite_errors(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                self.db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+            except sqlite3.Error:
+                self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
