@@ -15,25 +15,13 @@ from pathlib import Path
 import numpy as np
 from common import Item, pixels_of, say
 
-from cbir import EmbedderSpec, Index
-from cbir.config import FeatureExtractor, QuerySpec
-from cbir.evaluate import colour_histogram, precision_at_k
-from cbir.types import Pixels, Vectors
+from cbir import Index
+from cbir.config import QuerySpec
+from cbir.evaluate import ColourHistogram, precision_at_k
+from cbir.types import Vectors
 
 LIMIT_GB = 3.0
 QUERIES = ("chelsea", "motorcycle_left", "rocket")
-
-
-class Colour:
-    """The colour histogram in the place of an embedder: what a CNN has to beat."""
-
-    spec = EmbedderSpec(backbone="colour-histogram", weights="random:0")
-    fingerprint = "colour-histogram"
-    feature_dims = 512
-
-    def features(self, pixels: Pixels) -> Vectors:
-        """Uint8 (n, s, s, 3) → float32 (n, 512)."""
-        return colour_histogram(pixels)
 
 
 def cbir(*arguments: str) -> None:
@@ -98,7 +86,7 @@ def main() -> None:
     items = [
         Item(os.path.abspath(f), label, "", "") for f, label in zip(files, labels, strict=True)
     ]
-    colour: FeatureExtractor = Colour()
+    colour = ColourHistogram()
     floor = np.concatenate([colour.features(p) for p in pixels_of(items, colour)])
     cnn, plain = by_index(index, files, labels), first_places(floor, labels)
     k = labels.count(labels[0]) - 1

@@ -20,9 +20,8 @@ from common import Item, Scores, features_of, machine, read_manifest, retrieval,
 
 from cbir import Embedder
 from cbir.config import IndexSpec
-from cbir.embed import Projection, fit, sample_rows
+from cbir.embed import Projection, fit_gallery
 from cbir.images import content_hash, make_sample
-from cbir.lifecycle.generations import SAMPLE
 from cbir.types import Vectors
 
 EMBEDDER = "efficientnet-lite0"
@@ -57,11 +56,7 @@ def _split(items: list[Item], split: str) -> list[Item]:
 
 def fitted(gallery: list[Item], features: Vectors, dims: int) -> Projection:
     """The projection that indexing this gallery gives."""
-    hashes = [content_hash(item.path) for item in gallery]
-    first = {key: row for row, key in reversed(list(enumerate(hashes)))}
-    keys = sorted(first)
-    rows = sample_rows(keys, SAMPLE, IndexSpec().seed)
-    return fit(features[[first[keys[row]] for row in rows]], dims)
+    return fit_gallery([content_hash(item.path) for item in gallery], features, dims)
 
 
 def main() -> None:

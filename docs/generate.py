@@ -22,7 +22,11 @@ Generated from the commands' own help by `make docs`; a test holds it in step.
 def render() -> str:
     """The whole page."""
     parts = [HEAD, _section("cbir", cli)]
-    parts += [_section(f"cbir {name}", command) for name, command in sorted(cli.commands.items())]
+    for name, command in sorted(cli.commands.items()):
+        parts.append(_section(f"cbir {name}", command))
+        if isinstance(command, click.Group):
+            inner = sorted(command.commands.items())
+            parts += [_section(f"cbir {name} {below}", one) for below, one in inner]
     return "\n".join(parts)
 
 

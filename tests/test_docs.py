@@ -23,6 +23,12 @@ def test_cli_page_is_in_step() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def commands() -> list[click.Command]:
+    """All commands, those of groups too."""
+    groups = [c for c in cli.commands.values() if isinstance(c, click.Group)]
+    return [*cli.commands.values(), *(inner for g in groups for inner in g.commands.values())]
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_and_option_has_help(name: str) -> None:
     command = cli.commands[name]
@@ -36,9 +42,8 @@ def test_every_command_and_option_has_help(name: str) -> None:
 
 def test_every_option_in_the_readme_exists() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    known = {
-        option for command in cli.commands.values() for p in command.params for option in p.opts
-    } | {"--help", "--version"}
+    known = {option for c in commands() for p in c.params for option in p.opts}
+    known |= {"--help", "--version"}
     blocks = re.findall(r"^cbir .*$", readme, re.MULTILINE)
     assert blocks
     used = {word for line in blocks for word in re.findall(r"(?<=\s)--?[a-z0][a-z-]*", line)}

@@ -21,6 +21,10 @@ from cbir.errors import UsageError
 from cbir.types import Vectors
 
 VERSION = 1
+FIT_AT = 500
+"""Different pictures from which on a gallery has a projection; below: plain unit length."""
+SAMPLE = 20_000
+"""Features that a projection is fitted on, at most."""
 _RANK_TOLERANCE = 1e-10
 """Components whose variance is below this share of the largest are noise of the arithmetic."""
 _SAME = 1e-14
@@ -134,6 +138,21 @@ def fit(features: Vectors, dims: int) -> Projection:
         n,
         float(values[:keep].sum() / np.maximum(values, 0).sum()),
     )
+
+
+def fit_gallery(
+    contents: Sequence[bytes], features: Vectors, dims: int, seed: int = 0
+) -> Projection:
+    """The projection that indexing a gallery gives: contents are hashes, features float32 (n, f).
+
+    Each content counts once; below 500 different ones the result is `Projection.none`.
+    """
+    first = {key: row for row, key in reversed(list(enumerate(contents)))}
+    keys = sorted(first)
+    if len(keys) < FIT_AT:
+        return Projection.none(features.shape[1])
+    rows = [first[keys[row]] for row in sample_rows(keys, SAMPLE, seed)]
+    return fit(features[rows], dims)
 
 
 def _rank(values: NDArray[np.float64], dims: int, noise: float) -> int:

@@ -1,7 +1,8 @@
 """The seam `uint8 batch → float32 features`: how a model is run.
 
-On TensorFlow the model is frozen into one graph with constants, of a fixed batch size: a batch that
-is not full is filled up and cut again, so that a feature does not depend on how many came with it.
+On TensorFlow the model is frozen into one graph with constants. It runs one image or 32 at a time:
+a batch that is not full is filled up and cut again, so that a feature does not depend on how many
+came with it. One graph takes both, since each graph holds the weights several times over.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ class KerasRuntime:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._compiled: dict[int, Callable[[Pixels], Any]] = {}
-        self._compiling = threading.Lock()
+        self._compiled: Callable[[Pixels], Any] | None = None
+        self._ran: set[int] = set()
+        self._first = threading.Lock()
 
     def __call__(self, pixels: Pixels) -> Vectors:
         """Features of any number of images, in blocks of 32; a few are run one by one."""
         parts = [np.empty((0, int(self._model.output_shape[-1])), np.float32)]
-        size = self._block(len(pixels))
+        size = 1 if len(pixels) < FEW else BATCH
         for start in range(0, len(pixels), size):
             block = pixels[start : start + size]
             if len(block) < size:
@@ -46,38 +48,32 @@ class KerasRuntime:
             parts.append(np.asarray(self._run(full), np.float32)[: len(block)])
         return np.concatenate(parts)
 
-    def _block(self, n: int) -> int:
-        """How many images to run at a time; compiling for single ones must be worth its second."""
-        ready = 1 in self._compiled or BATCH not in self._compiled
-        return 1 if n == 1 or (n < FEW and ready) else BATCH
-
     def _run(self, pixels: Pixels) -> Any:
-        size = len(pixels)
-        if size not in self._compiled:
-            with self._compiling:
-                if size not in self._compiled:
-                    with quiet():  # the first run is when TensorFlow looks at the machine
-                        compiled = self._compile(size)
-                        compiled(pixels)
-                    self._compiled[size] = compiled
-        return self._compiled[size](pixels)
+        if self._compiled is None or len(pixels) not in self._ran:
+            with self._first, quiet():  # TensorFlow looks at the machine when it first runs
+                if self._compiled is None:
+                    self._compiled = self._compile()
+                found = self._compiled(pixels)
+                self._ran.add(len(pixels))
+                return found
+        return self._compiled(pixels)
 
-    def _compile(self, size: int) -> Callable[[Pixels], Any]:
+    def _compile(self) -> Callable[[Pixels], Any]:
         import keras
 
         if keras.backend.backend() != "tensorflow":
             return lambda pixels: keras.ops.convert_to_numpy(self._model.predict_on_batch(pixels))
-        return _freeze(self._model, size)
+        return _freeze(self._model)
 
 
-def _freeze(model: keras.Model, size: int) -> Callable[[Pixels], Any]:
-    """The model as a TensorFlow graph whose weights are constants, for one batch size."""
+def _freeze(model: keras.Model) -> Callable[[Pixels], Any]:
+    """The model as a TensorFlow graph whose weights are constants, for any number of images."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
-    shape = (size, *model.input_shape[1:])
+    shape = (None, *model.input_shape[1:])
     function = tf.function(lambda pixels: model(pixels, training=False))
     concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.uint8))
     frozen = convert_variables_to_constants_v2(concrete)

@@ -1,6 +1,16 @@
-"""Measuring retrieval: metrics and the classical floor."""
+"""Measuring retrieval: ground truth, metrics, protocols, the classical floor."""
 
-from cbir.evaluate.classical import colour_histogram
+from cbir.evaluate.classical import ColourHistogram, colour_histogram
+from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
+from cbir.evaluate.ground_truth import (
+    Query,
+    Truth,
+    from_folders,
+    from_groups,
+    from_labels,
+    from_landmarks,
+    from_manifest,
+)
 from cbir.evaluate.metrics import (
     average_precision,
     average_precision_trapezoid,
@@ -18,22 +28,43 @@ from cbir.evaluate.metrics import (
     recall_at_k,
     relevant_recall_at_k,
 )
+from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
+from cbir.evaluate.run import Measured, measure
 
 __all__ = [
+    "Answer",
+    "Answers",
+    "ColourHistogram",
+    "Embedded",
+    "Measured",
+    "Query",
+    "Summary",
+    "Truth",
     "average_precision",
     "average_precision_trapezoid",
     "bootstrap_interval",
     "clipped_precision_at_k",
     "colour_histogram",
+    "compare",
+    "embed_crops",
+    "embed_files",
+    "from_folders",
+    "from_groups",
+    "from_labels",
+    "from_landmarks",
+    "from_manifest",
     "index_recall_at_k",
     "index_recall_by_id",
     "map_at_r",
     "mean",
+    "measure",
     "n_s",
     "ndcg",
     "paired_difference",
     "precision_at_k",
     "r_precision",
+    "rank",
     "recall_at_k",
     "relevant_recall_at_k",
+    "summarise",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cbir.config import EmbedderSpec
 from cbir.types import Pixels, Vectors
 
 BINS = 8
@@ -22,3 +23,16 @@ def colour_histogram(pixels: Pixels, bins: int = BINS) -> Vectors:
         rows.append(np.sqrt(np.bincount(code.ravel(), minlength=bins**3)))
     found = np.array(rows, np.float32).reshape(len(pixels), bins**3)
     return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
+class ColourHistogram:
+    """The colour histogram as an embedder: the floor of every table."""
+
+    def __init__(self) -> None:
+        self.spec = EmbedderSpec("classical/colour", "none", input_size=224)
+        self.fingerprint = f"classical-colour-{BINS}-1"
+        self.feature_dims = BINS**3
+
+    def features(self, pixels: Pixels) -> Vectors:
+        """Uint8 (n, s, s, 3) → float32 (n, 512)."""
+        return colour_histogram(pixels)

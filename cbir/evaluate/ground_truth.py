@@ -115,13 +115,15 @@ def from_manifest(
     rows = read_manifest(file)
     gallery = _chosen(rows, gallery_where)
     queries = _chosen(rows, query_where) if query_where else gallery
+    used = sorted({*queries, *gallery})  # no other picture is looked at
+    place = {row: i for i, row in enumerate(used)}
     name = os.path.basename(os.path.dirname(os.path.abspath(file))) or file
     asked = f" {' '.join(query_where)} in {' '.join(gallery_where) or 'all'}" if query_where else ""
     return from_labels(
         f"{name}{asked or ', leave one out'}",
-        [row.path for row in rows],
-        [row.columns["label"] for row in rows],
-        (queries, gallery),
+        [rows[i].path for i in used],
+        [rows[i].columns["label"] for i in used],
+        ([place[i] for i in queries], [place[i] for i in gallery]),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from cbir.catalog import CatalogWriter, EmbedderRow, Generation
 from cbir.config import IndexSpec
-from cbir.embed.projection import Projection, fit, sample_rows
+from cbir.embed.projection import FIT_AT, SAMPLE, Projection, fit, sample_rows
 from cbir.index import (
     DerivedFile,
     FaissIndex,
@@ -26,9 +26,7 @@ from cbir.index import (
 from cbir.query.state import load_state
 from cbir.types import Vectors
 
-FIT_AT = 500
 GROWTH = 1.25
-SAMPLE = 20_000
 PENDING_SHARE = 0.01
 """A derived file is made anew when more than this share of the gallery has changed since."""
 

@@ -51,6 +51,9 @@ def test_a_split_against_another(manifest: str) -> None:
     }  # fmt: skip
     assert all(q.own is None for q in truth.queries)
     assert Path(truth.paths[0]).is_absolute()
+    only = from_manifest(manifest, ["label=shoe"], ["split=train"])
+    assert [Path(p).name for p in only.paths] == ["1.png", "2.png", "1.png", "2.png"]
+    assert only.gallery.tolist() == [0, 1, 2] and relevant(only)["b/2.png"] == ["b/1.png"]
 
 
 def test_leave_one_out_names_the_query_by_place(manifest: str) -> None:

@@ -1,0 +1,209 @@
+"""Running a protocol: every query ranked against the gallery; raw answers first, metrics later.
+
+`Answers` keep, for each query, its first hits and the rank of every relevant image, with the query
+itself (by its position) and junk taken out before ranks are counted. Every metric follows from
+that, so a change of a metric needs neither embedding nor searching again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cbir.errors import UsageError
+from cbir.evaluate import metrics
+from cbir.evaluate.ground_truth import Query, Truth
+from cbir.types import Ids, Vectors
+
+FORMAT = 1
+DEPTH = 100
+"""Hits kept of each query."""
+
+BLOCK = 256
+"""Queries ranked at a time: bounds memory at 256 x n scores."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What one query found.
+
+    `hits` are positions of pictures (in `Truth.paths`) by falling score, `scores` their cosines;
+    `ranks` are the ranks of all relevant images, from 1, rising, and `relevant_scores` their
+    scores; `total` is how many relevant images the gallery has.
+    """
+
+    image: int
+    hits: Sequence[int]
+    scores: Sequence[float]
+    ranks: Sequence[int]
+    relevant_scores: Sequence[float]
+    total: int
+
+    def flags(self, length: int) -> metrics.Flags:
+        """Bool (length,): which of the first places hold a relevant image."""
+        made = np.zeros(length, bool)
+        ranks = np.asarray(self.ranks, np.int64)
+        made[ranks[ranks <= length] - 1] = True
+        return made
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """All answers of a protocol by one system, and what is needed to name it."""
+
+    protocol: str
+    system: str
+    gallery: int
+    answers: tuple[Answer, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One JSON object; scores with six decimals."""
+        rows = [
+            {
+                "image": a.image, "total": a.total, "hits": list(a.hits), "ranks": list(a.ranks),
+                "scores": [round(s, 6) for s in a.scores],
+                "relevant_scores": [round(s, 6) for s in a.relevant_scores],
+            }
+            for a in self.answers
+        ]  # fmt: skip
+        whole = {
+            "format": FORMAT, "protocol": self.protocol, "system": self.system,
+            "gallery": self.gallery, "about": dict(self.about), "answers": rows,
+        }  # fmt: skip
+        return json.dumps(whole, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Answers:
+        """The inverse; UsageError where it is something else, or of a newer format."""
+        try:
+            whole = json.loads(text)
+            if whole["format"] != FORMAT:
+                raise UsageError(
+                    f"answers: expected format {FORMAT}; received {whole['format']}. Update cbir."
+                )
+            rows = tuple(
+                Answer(r["image"], r["hits"], r["scores"], r["ranks"], r["relevant_scores"],
+                       r["total"])
+                for r in whole["answers"]
+            )  # fmt: skip
+            return cls(whole["protocol"], whole["system"], whole["gallery"], rows, whole["about"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"answers: expected what a benchmark stored; {error}.") from None
+
+
+def rank(truth: Truth, queries: Vectors, gallery: Vectors, system: str) -> Answers:
+    """Rank the gallery for every query by cosine; equal scores by position.
+
+    queries float32 (q, d), gallery float32 (n, d), unit rows, in the order of the truth.
+    """
+    if len(queries) != len(truth.queries) or len(gallery) != len(truth.gallery):
+        raise UsageError(
+            f"vectors: expected {len(truth.queries)} queries and {len(truth.gallery)} of the "
+            f"gallery; received {len(queries)} and {len(gallery)}."
+        )
+    made: list[Answer] = []
+    for start in range(0, len(queries), BLOCK):
+        scores = queries[start : start + BLOCK] @ gallery.T
+        for query, row in zip(truth.queries[start : start + BLOCK], scores, strict=True):
+            made.append(_answer(truth, query, row))
+    return Answers(truth.name, system, len(gallery), tuple(made))
+
+
+def _answer(truth: Truth, query: Query, scores: Vectors) -> Answer:
+    """One answer: self and junk out, then ranks."""
+    keep = np.ones(len(scores), bool)
+    keep[query.junk] = False
+    if query.own is not None:
+        keep[query.own] = False
+    places: Ids = np.flatnonzero(keep)
+    order = places[np.argsort(-scores[places], kind="stable")]
+    where = np.full(len(scores), -1, np.int64)
+    where[order] = np.arange(1, len(order) + 1)
+    ranks = where[query.relevant]
+    by_rank = np.argsort(ranks, kind="stable")
+    first = order[:DEPTH]
+    return Answer(
+        image=query.image,
+        hits=truth.gallery[first].tolist(),
+        scores=scores[first].astype(float).tolist(),
+        ranks=ranks[by_rank].tolist(),
+        relevant_scores=scores[query.relevant][by_rank].astype(float).tolist(),
+        total=len(query.relevant),
+    )
+
+
+KS = (1, 5, 10)
+
+
+def per_query(answers: Answers) -> dict[str, list[float]]:
+    """Metric name → one value a query; NaN for queries without a relevant image."""
+    found: dict[str, list[float]] = {}
+    for answer in answers.answers:
+        for name, value in _values(answer, answers.gallery).items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _values(answer: Answer, gallery: int) -> dict[str, float]:
+    """All metrics of one query."""
+    total = answer.total
+    if not total:
+        return dict.fromkeys(NAMES, float("nan"))
+    length = max(gallery, *KS, max(answer.ranks))
+    flags = answer.flags(length)
+    values = {f"recall@{k}": metrics.recall_at_k(flags, k) for k in KS}
+    values["mAP"] = metrics.average_precision(flags, total)
+    values["mAP-trapezoid"] = metrics.average_precision_trapezoid(flags, total)
+    values["MAP@R"] = metrics.map_at_r(flags, total)
+    values["R-precision"] = metrics.r_precision(flags, total)
+    values["P@10"] = metrics.precision_at_k(flags, 10)
+    values["P@10-clipped"] = metrics.clipped_precision_at_k(flags, 10)
+    values["relevant-recall@10"] = metrics.relevant_recall_at_k(flags, 10, total)
+    values["nDCG@10"] = metrics.ndcg(flags, 10, total)
+    return values
+
+
+NAMES = (
+    "recall@1", "recall@5", "recall@10", "mAP", "mAP-trapezoid", "MAP@R", "R-precision", "P@10",
+    "P@10-clipped", "relevant-recall@10", "nDCG@10",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Means over the queries that have a relevant image, with 95 % bootstrap intervals."""
+
+    queries: int
+    without_relevant: int
+    gallery: int
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+
+
+def summarise(answers: Answers, seed: int = 0) -> Summary:
+    """The metrics of stored answers: the same answers give the same numbers, always."""
+    found = per_query(answers)
+    return Summary(
+        queries=sum(1 for a in answers.answers if a.total),
+        without_relevant=sum(1 for a in answers.answers if not a.total),
+        gallery=answers.gallery,
+        metrics={name: metrics.mean(found.get(name, [])) for name in NAMES},
+        intervals={name: metrics.bootstrap_interval(found.get(name, []), seed) for name in NAMES},
+    )
+
+
+def compare(first: Answers, second: Answers, metric: str) -> tuple[float, float, float]:
+    """Mean of second - first over the same queries, with its paired 95 % interval.
+
+    Raises UsageError where the queries differ, or the metric is unknown.
+    """
+    if [a.image for a in first.answers] != [a.image for a in second.answers]:
+        raise UsageError("compare: expected answers to the same queries; they differ.")
+    if metric not in NAMES:
+        raise UsageError(f"compare: expected one of {', '.join(NAMES)}; received {metric!r}.")
+    return metrics.paired_difference(per_query(first)[metric], per_query(second)[metric])
