@@ -55,12 +55,14 @@ class IndexDamagedError(CbirError):
 class ImageError(CbirError):
     """One picture cannot be read.
 
-    `reason` is one line for people; a job stores it in a `Failure` and goes on.
+    `reason` is one line for people; a job stores it in a `Failure` and goes on. `passing` says that
+    the file itself may be sound: it was not there, or could not be read just now.
     """
 
-    def __init__(self, reason: str, path: str | None = None) -> None:
+    def __init__(self, reason: str, path: str | None = None, passing: bool = False) -> None:
         self.reason = reason
         self.path = path
+        self.passing = passing
         super().__init__(reason if path is None else f"{path}: {reason}")
 
 

@@ -40,10 +40,15 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that could not be used, and why. Never a log line, never None."""
+    """A file that could not be used, and why. Never a log line, never None.
+
+    `passing`: the file itself may be sound (it vanished, or could not be read just now), so the
+    failure is not remembered, and what is known of the file stays.
+    """
 
     path: str
     reason: str
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

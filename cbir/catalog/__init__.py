@@ -1,7 +1,7 @@
 """SQLite truth: roots, files, contents, features, failures, labels, metadata, generations."""
 
 from cbir.catalog.cache import FeatureCache, default_cache
-from cbir.catalog.catalog import Catalog, catalog_path
+from cbir.catalog.catalog import Catalog, catalog_path, sqlite_errors
 from cbir.catalog.halves import blob_size, from_blobs, to_blob
 from cbir.catalog.records import (
     EmbedderRow,
@@ -13,7 +13,7 @@ from cbir.catalog.records import (
     Root,
 )
 from cbir.catalog.schema import FORMAT_VERSION
-from cbir.catalog.writer import CatalogWriter, create_catalog
+from cbir.catalog.writer import CatalogWriter, create_catalog, make_folder
 
 __all__ = [
     "Catalog",
@@ -32,5 +32,7 @@ __all__ = [
     "create_catalog",
     "default_cache",
     "from_blobs",
+    "make_folder",
+    "sqlite_errors",
     "to_blob",
 ]

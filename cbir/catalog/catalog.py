@@ -44,15 +44,22 @@ def sqlite_errors(path: str) -> Iterator[None]:
     """
     try:
         yield
+    except sqlite3.IntegrityError:
+        raise  # a fault of ours, not of the file
     except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise OperationFailedError(
+                f"{path} is held by another program ({error}). Close what has it open, then run "
+                "the command again: what was committed is kept."
+            ) from error
         raise OperationFailedError(
             f"{path}: {error}. Check free space and permissions, then run the command again: "
             "what was committed is kept."
         ) from error
     except sqlite3.DatabaseError as error:
         raise IndexDamagedError(
-            f"{path} is damaged ({error}). Run `cbir check --repair`, or restore a backup, or "
-            "remove the index folder and index again."
+            f"{path} is damaged ({error}). Restore a backup, or remove the index folder and index "
+            "again."
         ) from error
 
 
@@ -71,20 +78,46 @@ class Catalog:
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         with sqlite_errors(self.path):
             self.db = self._connect()
-            check_version(self.db, self.path)
+            try:
+                check_version(self.db, self.path)
+            except BaseException:
+                self.close()
+                raise
 
     def _connect(self) -> sqlite3.Connection:
-        """Open for reading; immutable where the folder cannot be written."""
-        effective = os.access in os.supports_effective_ids
-        if os.access(self.index, os.W_OK, effective_ids=effective):
-            return connect(self.path, "mode=ro")
+        """Open for reading, also where the folder cannot be written."""
+        db = connect(self.path, "mode=ro")
+        try:
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return db
+        except sqlite3.OperationalError:
+            db.close()
+            effective = os.access in os.supports_effective_ids
+            if os.access(self.index, os.W_OK, effective_ids=effective):
+                raise
+        except sqlite3.DatabaseError:
+            return db  # no database at all: `check_version` says so
+        for _ in range(3):
+            try:
+                return self._connect_read_only()
+            except FileNotFoundError:
+                continue  # a writer folded its log in just now
+        return connect(self.path, "mode=ro&immutable=1")
+
+    def _connect_read_only(self) -> sqlite3.Connection:
+        """Where nothing can be written, a log that was left there included."""
         wal = self.path + "-wal"
         if not (os.path.exists(wal) and os.path.getsize(wal) > 0):
             return connect(self.path, "mode=ro&immutable=1")
-        self._copy = tempfile.TemporaryDirectory(prefix="cbir-catalog-")
-        for name in (FILE_NAME, FILE_NAME + "-wal"):
-            shutil.copy(os.path.join(self.index, name), os.path.join(self._copy.name, name))
-        return connect(os.path.join(self._copy.name, FILE_NAME), "mode=rw")
+        copy = tempfile.TemporaryDirectory(prefix="cbir-catalog-")
+        try:
+            for name in (FILE_NAME, FILE_NAME + "-wal"):
+                shutil.copy(os.path.join(self.index, name), os.path.join(copy.name, name))
+        except BaseException:
+            copy.cleanup()
+            raise
+        self._copy = copy
+        return connect(os.path.join(copy.name, FILE_NAME), "mode=rw")
 
     def close(self) -> None:
         """Release the database."""
@@ -106,7 +139,8 @@ class Catalog:
             try:
                 yield
             finally:
-                self.db.execute("COMMIT")
+                if self.db.in_transaction:
+                    self.db.execute("COMMIT")
 
     # -- settings, roots, embedders, generations -------------------------------------------------
 

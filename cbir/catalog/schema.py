@@ -4,6 +4,9 @@
 change, `removed` the seq at which an id went; so a derived file that covers everything up to seq s
 is brought up to date by the rows above s.
 
+A file that was in the gallery and then could not be read leaves it, but its failure keeps its
+former id, under which its labels and metadata stay: a file that is sound again has them back.
+
 Paths are bytes (as the file system has them), relative to their root, with "/" between the parts.
 """
 
@@ -39,14 +42,13 @@ CREATE TABLE features (
     feature BLOB NOT NULL, PRIMARY KEY (content, embedder));
 CREATE TABLE failures (
     root INTEGER NOT NULL REFERENCES roots (id), path BLOB NOT NULL,
-    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL, former INTEGER,
     PRIMARY KEY (root, path));
 CREATE TABLE removed (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX removed_by_seq ON removed (seq);
-CREATE TABLE labels (
-    file INTEGER PRIMARY KEY REFERENCES files (id) ON DELETE CASCADE, label TEXT NOT NULL);
+CREATE TABLE labels (file INTEGER PRIMARY KEY, label TEXT NOT NULL);
 CREATE TABLE metadata (
-    file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    file INTEGER NOT NULL,
     name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (file, name)) WITHOUT ROWID;
 CREATE INDEX metadata_by_name ON metadata (name, value);
 CREATE TABLE feedback (

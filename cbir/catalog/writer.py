@@ -17,22 +17,29 @@ from cbir.errors import OperationFailedError
 from cbir.types import Failure, ImageRef
 
 
-def create_catalog(index: str) -> None:
-    """Make the index folder and an empty catalog in it, where there is none.
-
-    Raises OperationFailedError where that place cannot be written.
-    """
-    path = catalog_path(index)
+def make_folder(index: str) -> None:
+    """Make the index folder, where there is none; OperationFailedError where that fails."""
     try:
         os.makedirs(index, exist_ok=True)
     except OSError as error:
         raise OperationFailedError(
             f"Cannot make the index folder {index} ({error.strerror}). Name another with -i."
         ) from None
+
+
+def create_catalog(index: str) -> None:
+    """Make an empty catalog in an index folder, where there is none.
+
+    The caller holds the index's lock. Raises OperationFailedError where that place cannot be
+    written.
+    """
+    make_folder(index)
+    path = catalog_path(index)
     if os.path.exists(path):
         return
     beside = path + ".new"
-    for left in (beside, beside + "-journal"):
+    # A write-ahead log that outlived its catalog would be applied to the new one.
+    for left in (beside, beside + "-journal", beside + "-wal", path + "-wal", path + "-shm"):
         if os.path.exists(left):
             os.remove(left)
     with sqlite_errors(path):
@@ -58,6 +65,7 @@ class CatalogWriter(Catalog):
         Afterwards the one file is complete: it can be copied, or put on a read-only medium.
         """
         try:
+            self.db.execute("PRAGMA busy_timeout = 200")  # readers are not waited for
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error:
             pass  # a reader holds it back; nothing is lost, the log stays beside the database
@@ -72,10 +80,11 @@ class CatalogWriter(Catalog):
                 seq = self.seq + 1
                 self.set("seq", seq)
                 yield seq
+                self.db.execute("COMMIT")
             except BaseException:
-                self.db.execute("ROLLBACK")
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
                 raise
-            self.db.execute("COMMIT")
 
     def set(self, key: str, value: object) -> None:
         """Store a setting, as JSON."""
@@ -145,6 +154,8 @@ class CatalogWriter(Catalog):
         """Store files whose contents are stored; a file with an id keeps it."""
         for new in files:
             path = os.fsencode(new.ref.path)
+            if new.id is None and self._give_back(seq, new, path):
+                continue
             values = (new.root, path, new.ref.size, new.ref.mtime_ns, new.content, seq)
             if new.id is None:
                 self.db.execute(
@@ -160,25 +171,59 @@ class CatalogWriter(Catalog):
                 )
             self.db.execute("DELETE FROM failures WHERE root = ? AND path = ?", (new.root, path))
 
-    def remove_files(self, seq: int, ids: Iterable[int]) -> None:
-        """Take files out of the gallery; their ids are never used again."""
+    def _give_back(self, seq: int, new: NewFile, path: bytes) -> bool:
+        """Store a file that failed before under the id it had until then, where it had one."""
+        row = self.db.execute(
+            "SELECT former FROM failures WHERE root = ? AND path = ? AND former IS NOT NULL",
+            (new.root, path),
+        ).fetchone()
+        if row is None:
+            return False
+        self.db.execute("DELETE FROM removed WHERE id = ?", row)
+        self.db.execute("DELETE FROM failures WHERE root = ? AND path = ?", (new.root, path))
+        self.db.execute(
+            "INSERT INTO files (id, root, path, size, mtime_ns, content, seq) VALUES "
+            "(?, ?, ?, ?, ?, (SELECT id FROM contents WHERE hash = ?), ?)",
+            (row[0], new.root, path, new.ref.size, new.ref.mtime_ns, new.content, seq),
+        )
+        return True
+
+    def remove_files(self, seq: int, ids: Iterable[int], described: bool = False) -> None:
+        """Take files out of the gallery; their ids are never used for others.
+
+        `described`: labels and metadata stay, since the file may come back.
+        """
         for file in ids:
             self.db.execute("DELETE FROM files WHERE id = ?", (int(file),))
             self.db.execute("INSERT OR REPLACE INTO removed VALUES (?, ?)", (int(file), seq))
+            if not described:
+                self._forget(int(file))
 
-    def put_failure(self, root: int, ref: ImageRef, failure: Failure) -> None:
-        """Remember that a file could not be used, as it is now."""
+    def _forget(self, file: int) -> None:
+        for table in ("metadata", "labels"):
+            self.db.execute(f"DELETE FROM {table} WHERE file = ?", (file,))
+
+    def put_failure(
+        self, root: int, ref: ImageRef, failure: Failure, former: int | None = None
+    ) -> None:
+        """Remember that a file could not be used, as it is now; `former`: the id it had before."""
         self.db.execute(
-            "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)",
-            (root, os.fsencode(ref.path), ref.size, ref.mtime_ns, failure.reason),
+            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (root, path) DO UPDATE SET "
+            "size = excluded.size, mtime_ns = excluded.mtime_ns, reason = excluded.reason, "
+            "former = coalesce(excluded.former, former)",
+            (root, os.fsencode(ref.path), ref.size, ref.mtime_ns, failure.reason, former),
         )
 
     def drop_failures(self, root: int, paths: Iterable[str]) -> None:
-        """Forget failures of files that are gone."""
-        self.db.executemany(
-            "DELETE FROM failures WHERE root = ? AND path = ?",
-            [(root, os.fsencode(path)) for path in paths],
-        )
+        """Forget failures of files that are gone, and what was known of those files before."""
+        for path in paths:
+            former = self.db.execute(
+                "DELETE FROM failures WHERE root = ? AND path = ? RETURNING former",
+                (root, os.fsencode(path)),
+            ).fetchall()
+            for (file,) in former:
+                if file is not None:
+                    self._forget(file)
 
     def touch_file(self, file: int, size: int, mtime_ns: int) -> None:
         """Note a file's new time and size where its content is the same."""
@@ -189,7 +234,7 @@ class CatalogWriter(Catalog):
     def put_metadata(self, rows: Mapping[int, Mapping[str, str]]) -> None:
         """Replace the metadata of these images; a column `label` is also their label."""
         for file, columns in rows.items():
-            self.db.execute("DELETE FROM metadata WHERE file = ?", (file,))
+            self._forget(file)
             self.db.executemany(
                 "INSERT INTO metadata VALUES (?, ?, ?)", [(file, n, v) for n, v in columns.items()]
             )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.options import embedder_options, json_option, strict_option
+from cbir.cli.options import embedder_options, index_option, json_option, strict_option
 
 if TYPE_CHECKING:
     from cbir.config import FeatureExtractor
-    from cbir.evaluate import Answers, Measured, Summary, Truth
+    from cbir.evaluate import Answers, Measured, SelfReport, Summary, Truth
 
 SHOWN = ("recall@1", "recall@5", "recall@10", "mAP", "MAP@R", "P@10")
 
@@ -40,6 +40,11 @@ def benchmark_command() -> None:
               show_default=True, help="With --landmarks: what counts as relevant.")  # fmt: skip
 @click.option("--groups", type=click.IntRange(min=2), metavar="N",
               help="With FOLDER: each N files, by name, show one thing (UKBench: 4).")  # fmt: skip
+@click.option("--self-queries", is_flag=True,
+              help="No labels: ask the index -i for the sources of edited pictures.")  # fmt: skip
+@click.option("--sample", type=click.IntRange(min=1), default=200, show_default=True, metavar="N",
+              help="With --self-queries: how many sources.")  # fmt: skip
+@index_option
 @embedder_options
 @click.option("--dims", type=click.IntRange(min=1), metavar="N", default=256, show_default=True,
               help="Length of an embedding, at most.")  # fmt: skip
@@ -55,12 +60,16 @@ def recall_command(folder: str | None, **options: Any) -> None:
     """Measure how well images are found: recall@k, mAP, MAP@R, P@k.
 
     What is relevant comes from FOLDER (a folder for each class), from a --manifest with labels,
-    or from --landmarks. A colour histogram is measured beside, as the floor. Values are means over
-    the queries that have a relevant image, with 95 % bootstrap intervals. Features are kept in
-    $CBIR_CACHE (else ~/.cache/cbir/features.sqlite), so that nothing is embedded twice.
+    or from --landmarks; --self-queries needs none. A colour histogram is measured beside, as the
+    floor. Values are means over the queries that have a relevant image, with 95 % bootstrap
+    intervals. Features are kept in $CBIR_CACHE (else ~/.cache/cbir/features.sqlite), so that
+    nothing is embedded twice.
     """
     from cbir.cli.output import EXIT_SKIPPED, failures, quit_with, result
 
+    if options["self_queries"]:
+        _self_queries(folder, options)
+        return
     if options["rescore"]:
         system, floor = _stored(options["rescore"])
         skipped = []
@@ -74,6 +83,62 @@ def recall_command(folder: str | None, **options: Any) -> None:
     failures(skipped)
     if skipped and options["strict"]:
         quit_with(EXIT_SKIPPED)
+
+
+def _self_queries(folder: str | None, options: dict[str, Any]) -> None:
+    """Ask an index for the sources of edited pictures, and say how often it finds them."""
+    from cbir.cli.output import EXIT_SKIPPED, Bar, failures, note, quit_with, result
+    from cbir.errors import UsageError
+    from cbir.evaluate import self_queries
+    from cbir.query import Index
+
+    for name in ("manifest", "landmarks", "groups", "embedder", "rescore", "output"):
+        if options[name] or folder:
+            raise UsageError(
+                "--self-queries: expected an index alone (-i INDEX), which has its own images and "
+                f"embedder; received {'FOLDER' if folder else '--' + name} too."
+            )
+    with Index.open(options["index"]) as index, Bar() as bar:
+        bar.stage("self-queries", min(options["sample"], len(index)))
+        found = self_queries(index, sample=options["sample"], advance=bar.advance)
+        for line in index.notes:
+            note(f"Note: {line}. `cbir check --repair` mends it.")
+    result(_attacks_json(options["index"], found) if options["as_json"] else _attacks(found))
+    failures(found.failures)
+    if found.failures and options["strict"]:
+        quit_with(EXIT_SKIPPED)
+
+
+def _attacks(found: SelfReport) -> str:
+    from cbir.present import columns, count
+
+    rows = [
+        (a.name, *(_number(a.recall[k]) for k in a.recall), _range(a.interval),
+         _number(a.source_score))
+        for a in found.attacks
+    ]  # fmt: skip
+    header = ("edit", "recall@1", "recall@5", "recall@10", "95 % of recall@1", "score")
+    return (
+        f"{count(found.images, 'picture')} of the index, each edited in {len(found.attacks)} ways: "
+        "how often is the source found?\n\n"
+        + columns(header, rows)
+        + f"\nrecall@1 over all edits: {_number(found.recall_at_1)}. Score: mean of the source's, "
+        "where found.\n"
+    )
+
+
+def _attacks_json(index: str, found: SelfReport) -> str:
+    rows = {
+        a.name: {
+            **{f"recall@{k}": round(value, 6) for k, value in a.recall.items()},
+            "interval": _pair(a.interval), "queries": a.queries,
+            "source_score": None if a.source_score != a.source_score else round(a.source_score, 6),
+        }
+        for a in found.attacks
+    }  # fmt: skip
+    whole = {"index": index, "images": found.images, "recall@1": round(found.recall_at_1, 6),
+             "edits": rows}  # fmt: skip
+    return json.dumps(whole, indent=2) + "\n"
 
 
 def _truth(folder: str | None, options: dict[str, Any]) -> Truth:

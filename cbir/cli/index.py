@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--exclude", multiple=True, metavar="GLOB",
               help="Leave out files and folders whose name or relative path fits; may be repeated. "
               'Remembered for later runs; --exclude "" clears it.')  # fmt: skip
-@click.option("--hidden", is_flag=True, help="Also take hidden files and folders.")
+@click.option("--hidden/--no-hidden", default=None,
+              help="Whether hidden files and folders are taken, too. Remembered; at first: no.",
+              )  # fmt: skip
 @click.option("--metadata", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
               help="CSV with a column `path` (relative to the CSV) and others, for --where.",
               )  # fmt: skip
@@ -65,11 +67,12 @@ def _options(index: str, options: dict[str, object]) -> SyncOptions:
 
     exclude = tuple(str(g) for g in options["exclude"])  # type: ignore[attr-defined]
     scanning: dict[str, object] | None = None
-    if exclude or options["hidden"]:
-        scanning = {
-            "exclude": [glob for glob in exclude if glob],
-            "include_hidden": bool(options["hidden"]),
-        }
+    if exclude or options["hidden"] is not None:
+        scanning = {}
+        if exclude:
+            scanning["exclude"] = [glob for glob in exclude if glob]
+        if options["hidden"] is not None:
+            scanning["include_hidden"] = bool(options["hidden"])
     megapixels = options["max_megapixels"]
     metadata = options["metadata"]
     return SyncOptions(
@@ -102,7 +105,6 @@ def _spec(index: str, options: dict[str, object]) -> IndexSpec | None:
 
 
 def _embedder(options: dict[str, object]) -> EmbedderRequest | None:
-    from cbir.config import DEFAULT_EMBEDDER
     from cbir.lifecycle import EmbedderRequest
 
     keys = ("embedder", "weights", "cut", "input_size", "resize")
@@ -110,7 +112,7 @@ def _embedder(options: dict[str, object]) -> EmbedderRequest | None:
         return None
     size, resize, weights = options["input_size"], options["resize"], options["weights"]
     return EmbedderRequest(
-        name=str(options["embedder"] or DEFAULT_EMBEDDER),
+        name=None if options["embedder"] is None else str(options["embedder"]),
         cut=str(options["cut"] or ""),
         input_size=None if size is None else int(str(size)),
         resize=resize,  # type: ignore[arg-type]
@@ -125,7 +127,10 @@ def _tell(index: str, report: SyncReport, quiet: bool) -> None:
 
     failures(report.failures)
     for line in report.offline:
-        note(f"Kept the images of {line}. To drop them: cbir index --prune")
+        note(
+            f"Kept the images of {line}. To drop them: cbir index --prune. If it was renamed: "
+            "cbir index OLD NEW --prune"
+        )
     if report.metadata_unmatched:
         note(
             f"{len(report.metadata_unmatched):,} rows of the metadata name no image of the index, "

@@ -24,7 +24,15 @@ def index_option(command: Command) -> Command:
         envvar="CBIR_INDEX",
         show_default="$CBIR_INDEX, else index_data/default",
         help="Folder of the index.",
+        callback=_named,
     )(command)
+
+
+def _named(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """An index folder must have a name: an empty one would mean the folder one is in."""
+    if not value.strip():
+        raise click.BadParameter("expected the folder of an index; received an empty name.")
+    return value
 
 
 def strict_option(command: Command) -> Command:

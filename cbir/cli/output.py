@@ -7,7 +7,6 @@ compatible · 4 finished with skipped files (only with --strict) · 5 the operat
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from types import TracebackType
@@ -32,6 +31,8 @@ def result(text: str) -> None:
 
 def result_bytes(data: bytes) -> None:
     """Bytes to stdout."""
+    if sys.stdout is None:  # closed by the caller: `>&-`
+        return
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -116,11 +117,9 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         note("Interrupted. What was finished is kept; run the same command again to go on.")
         return EXIT_INTERRUPTED
-    if isinstance(error, OSError) and error.errno in _REFUSED:
+    if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        note(f"Error: {name}{error.strerror}. Free space or change permissions, then try again.")
+        what = error.strerror or str(error)
+        note(f"Error: {name}{what}. Free space or change permissions, then try again.")
         return EXIT_FAILED
     raise error
-
-
-_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}

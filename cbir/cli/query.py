@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cbir.query import Index
     from cbir.types import ImageInput, Ranking
 
-FORMS = ("json", "jsonl", "csv", "paths", "null")
+SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".pdf")
 
 
 @click.command("query", short_help="Find the nearest images of an example.")
@@ -66,6 +66,9 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
 
     if options["weight"] and not options["combine"]:
         raise UsageError("--weight: expected together with --combine; received without it.")
+    if images.count("-") > 1:
+        raise UsageError("-: expected once, since standard input can be read once only.")
+    _check_outputs(options)
     with Index.open(index) as opened:
         given, names = zip(*(_read(image, opened) for image in images), strict=True)
         rankings, failed = _ask(opened, given, names, options)
@@ -83,6 +86,23 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
         quit_with(EXIT_EMPTY)
     if failed and len(images) > 1:
         quit_with(EXIT_SKIPPED if options["strict"] else 0)
+
+
+def _check_outputs(options: dict[str, Any]) -> None:
+    """Say what is wrong with an output file before the search, not after it."""
+    from cbir.errors import UsageError
+
+    for name, suffixes in (("html", None), ("sheet", SHEETS)):
+        file = options[name]
+        if file is None:
+            continue
+        folder = os.path.dirname(os.path.abspath(file))
+        if os.path.isdir(file) or not os.path.isdir(folder):
+            raise UsageError(
+                f"--{name}: expected a file in a folder that is there; received {file}."
+            )
+        if suffixes and not file.lower().endswith(suffixes):
+            raise UsageError(f"--{name}: expected {', '.join(suffixes)}; received {file}.")
 
 
 def _read(image: str, index: Index) -> tuple[ImageInput, str]:

@@ -30,14 +30,17 @@ from cbir.evaluate.metrics import (
 )
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
 from cbir.evaluate.run import Measured, measure
+from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
 
 __all__ = [
     "Answer",
     "Answers",
+    "Attack",
     "ColourHistogram",
     "Embedded",
     "Measured",
     "Query",
+    "SelfReport",
     "Summary",
     "Truth",
     "average_precision",
@@ -66,5 +69,6 @@ __all__ = [
     "rank",
     "recall_at_k",
     "relevant_recall_at_k",
+    "self_queries",
     "summarise",
 ]

@@ -87,7 +87,7 @@ def load(refs: Iterable[ImageRef], options: LoadOptions) -> Iterator[Batch]:
             try:
                 images.append(future.result())
             except ImageError as error:
-                failures.append((ref, Failure(ref.file, error.reason)))
+                failures.append((ref, Failure(ref.file, error.reason, error.passing)))
             if len(images) + len(failures) >= options.batch_size:
                 yield Batch(tuple(images), tuple(failures))
                 images, failures = [], []
@@ -105,7 +105,7 @@ def load_one(ref: ImageRef, options: LoadOptions) -> LoadedImage:
             source: bytes | BinaryIO = file.read() if size <= IN_MEMORY else file
             return _load_from(ref, source, options)
     except OSError as error:
-        raise ImageError(f"cannot be read ({error.strerror or error})") from None
+        raise ImageError(f"cannot be read ({error.strerror or error})", passing=True) from None
     except MemoryError:
         raise ImageError("needs more memory than there is") from None
 

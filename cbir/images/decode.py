@@ -280,7 +280,7 @@ def _reason(error: OSError) -> str:
     if "truncated" in text.lower() or "unexpected end" in text.lower():
         return "truncated: the file ends early"
     if error.errno is not None:
-        return f"cannot be read ({error.strerror})"
+        return f"cannot be read ({error.strerror or text})"
     return f"damaged: {text}"
 
 

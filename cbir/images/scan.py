@@ -201,7 +201,7 @@ class _Walk:
                 return False
             return True
         if stat.S_ISREG(status.st_mode) and _candidate(entry):
-            ref = ImageRef(self.root, relative, status.st_size, status.st_mtime_ns)
+            ref = ImageRef(self.root, relative, status.st_size, _time(status))
             self.found.refs.append(ref)
         else:
             self.found.ignored += 1
@@ -246,3 +246,8 @@ def _identities(folders: Iterable[str]) -> Iterator[object]:
             yield _identity(folder)
         except OSError:  # not there, so never entered
             continue
+
+
+def _time(status: os.stat_result) -> int:
+    """When a file was changed, ns; kept within 64 bits, which end in the year 2262."""
+    return max(-(2**63), min(2**63 - 1, status.st_mtime_ns))

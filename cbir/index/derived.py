@@ -38,7 +38,7 @@ def derived_files(index: str) -> list[DerivedFile]:
     """All derived files of an index folder, oldest first."""
     try:
         names = os.listdir(os.path.join(index, FOLDER))
-    except FileNotFoundError:
+    except OSError:  # not there, or not to be listed: readers go on without
         return []
     found = ((_NAME.fullmatch(name), name) for name in names)
     return sorted(

@@ -17,7 +17,7 @@ from cbir.index import FaissIndex, derived_files
 from cbir.lifecycle.embedders import SAVED, EmbedderRequest
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import SyncOptions, sync, writing
-from cbir.query.state import State, load_state
+from cbir.query.state import State, embeddings, load_state
 from cbir.types import Ids
 
 UNIT_TOLERANCE = 1e-3
@@ -89,8 +89,11 @@ def repair(index: str, embedder: EmbedderRequest | FeatureExtractor | None = Non
         if broken:
             with catalog.writing():
                 catalog.drop_features(broken)
+    unreadable = "projection unreadable" in bad
     if ids:
-        report = sync(index, (), SyncOptions(recheck=frozenset(ids)), embedder=embedder)
+        report = sync(
+            index, (), SyncOptions(recheck=frozenset(ids), refit=unreadable), embedder=embedder
+        )
         done.append(
             f"files looked at again: {report.embedded} embedded, {report.changed} changed, "
             f"{report.moved} moved, {report.removed} dropped, {len(report.failures)} failed"
@@ -99,7 +102,7 @@ def repair(index: str, embedder: EmbedderRequest | FeatureExtractor | None = Non
         if broken or any(kind.startswith("FAISS") for kind in bad):
             refreshed = refresh(catalog, rebuild=True)
             done.append(f"FAISS file of generation {refreshed.generation} made again")
-        if "projection unreadable" in bad:
+        if unreadable:
             refreshed = refresh(catalog, refit=True)
             done.append(f"projection fitted again on {refreshed.fitted} pictures")
         with catalog.writing():
@@ -128,7 +131,7 @@ def _file_faults(catalog: Catalog) -> Iterator[Fault]:
     changed: list[tuple[int, str]] = []
     for root in catalog.roots():
         states = catalog.states(root.id)
-        if not os.path.isdir(root.path) or not os.listdir(root.path):
+        if not _there(root.path):
             if states:
                 yield Fault(
                     "folder not there", len(states), (root.path,),
@@ -148,6 +151,14 @@ def _file_faults(catalog: Catalog) -> Iterator[Fault]:
     remedy = f"`cbir index`, or `{REPAIR}`"
     yield from _about_images("file gone", gone, remedy)
     yield from _about_images("file changed", changed, remedy)
+
+
+def _there(root: str) -> bool:
+    """Whether a root is a folder with something in it, that can be listed."""
+    try:
+        return bool(os.listdir(root))
+    except OSError:
+        return False
 
 
 def _embedder_faults(catalog: Catalog, row: EmbedderRow) -> Iterator[Fault]:
@@ -237,10 +248,14 @@ def _vector_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Faul
     wrong = ~((np.abs(lengths - 1) <= UNIT_TOLERANCE) | (lengths == 0))
     if wrong.any():
         yield _vectors("FAISS vectors not finite or not unit", ids[wrong], remedy)
-    expected = catalog.ids()
-    off = np.setxor1d(ids, expected)
+    off = np.setxor1d(ids, catalog.ids())
     if len(off):
         yield _vectors("FAISS ids not those of the catalog", off, remedy)
+        return
+    known, expected = embeddings(catalog, state, ids.tolist())
+    far = np.abs(vectors[np.argsort(ids)] - expected).max(axis=1, initial=0) > UNIT_TOLERANCE
+    if far.any():
+        yield _vectors("FAISS vectors not those of the features", known[far], remedy)
 
 
 def _vectors(kind: str, ids: Ids, remedy: str) -> Fault:

@@ -15,7 +15,7 @@ from cbir.catalog import Catalog
 from cbir.errors import OperationFailedError, UsageError
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import writing
-from cbir.query import find_file
+from cbir.query import find_file, spellings
 from cbir.query.state import load_state
 from cbir.types import Ids, Vectors
 
@@ -32,8 +32,9 @@ class Removal:
 def remove(index: str, ids: Sequence[int] = (), paths: Sequence[str] = ()) -> Removal:
     """Take images out of an index by id, by file, or by folder (then it is forgotten).
 
-    The files themselves stay. A file that stays below a folder of the index comes back with the
-    next `cbir index`; exclude it, or remove the folder.
+    What was known of them goes too: rows, features, metadata. The files themselves stay; one that
+    stays below a folder of the index comes back with the next `cbir index`: exclude it, or remove
+    the folder.
     """
     with writing(index) as catalog:
         roots = {root.path: root for root in catalog.roots()}
@@ -46,34 +47,36 @@ def remove(index: str, ids: Sequence[int] = (), paths: Sequence[str] = ()) -> Re
         for path in paths:
             found = find_file(catalog, path)
             real = os.path.realpath(path)
-            below = [] if found is not None else _below(catalog, real)
+            below = [] if found is not None else _below(catalog, path)
+            inside = [r for r in roots if r.startswith(os.path.join(real, ""))]
             if found is not None:
                 chosen.add(found)
             elif real in roots:
                 forgotten.append(real)
                 chosen.update(below)
-            elif below:
+            elif below or inside:
                 chosen.update(below)
+                forgotten += inside
             else:
                 unknown.append(path)
         with catalog.writing() as seq:
             catalog.remove_files(seq, sorted(chosen))
             for path in forgotten:
                 catalog.forget_root(roots[path].id)
+            catalog.drop_orphans()
         refresh(catalog)
     return Removal(len(chosen), tuple(unknown), tuple(forgotten))
 
 
 def _below(catalog: Catalog, folder: str) -> list[int]:
-    """Ids of all images below a folder."""
-    found = []
-    start = os.path.join(folder, "")
-    for root in catalog.roots():
-        if start.startswith(os.path.join(root.path, "")) or root.path == folder:
-            for state in catalog.states(root.id).values():
-                if os.path.join(root.path, state.path).startswith(start):
-                    found.append(state.id)
-    return found
+    """Ids of all images below a folder, however it is spelt."""
+    starts = tuple(os.path.join(spelling, "") for spelling in spellings(folder))
+    return [
+        state.id
+        for root in catalog.roots()
+        for state in catalog.states(root.id).values()
+        if os.path.join(root.path, state.path).startswith(starts)
+    ]
 
 
 def export_vectors(index: str, file: str) -> tuple[int, int]:
@@ -92,7 +95,8 @@ def export_vectors(index: str, file: str) -> tuple[int, int]:
         if state is not None:
             whole = state.live.merged()
             ids, vectors = whole.ids(), whole.vectors()
-        names = [_text(row.file) for row in catalog.rows()]
+        files = {row.id: _text(row.file) for row in catalog.rows(ids.tolist())}
+        names = [files.get(image, "") for image in ids.tolist()]
         row = catalog.embedder()
         generation = catalog.generation()
     arrays = {

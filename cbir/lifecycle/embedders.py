@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cbir.catalog import Catalog, CatalogWriter
 from cbir.config import DEFAULT_EMBEDDER, EmbedderSpec, FeatureExtractor, ResizePolicy
@@ -17,9 +17,12 @@ SAVED = "embedder"
 
 @dataclass(frozen=True, slots=True)
 class EmbedderRequest:
-    """What a user asks for: a backbone's name or the folder of a saved embedder, and how."""
+    """What a user asks for: a backbone's name or the folder of a saved embedder, and how.
 
-    name: str = DEFAULT_EMBEDDER
+    Without a name: the index's own backbone, the default one for a new index.
+    """
+
+    name: str | None = None
     cut: str = ""
     input_size: int | None = None
     resize: ResizePolicy | None = None
@@ -30,7 +33,7 @@ class EmbedderRequest:
         from cbir.embed import resolve_spec
 
         return resolve_spec(
-            self.name,
+            self.name or DEFAULT_EMBEDDER,
             cut=self.cut,
             input_size=self.input_size,
             resize=self.resize,
@@ -41,7 +44,7 @@ class EmbedderRequest:
         """The embedder itself (imports TensorFlow)."""
         from cbir.embed import Embedder
 
-        if os.path.isdir(self.name):
+        if self.name is not None and os.path.isdir(self.name):
             return Embedder.load(self.name)
         return Embedder.from_spec(self.spec(), weights_file=self.weights_file)
 
@@ -63,6 +66,10 @@ class IndexEmbedder:
         if asked is not None and not isinstance(asked, EmbedderRequest):
             self._loaded = asked
         row = catalog.embedder()
+        if self._request is not None and self._request.name is None and row is not None:
+            own = EmbedderSpec.from_dict(json.loads(row.spec))
+            size = self._request.input_size or own.input_size
+            self._request = replace(self._request, name=own.backbone, input_size=size)
         if self._loaded is not None:
             self.spec = self._loaded.spec
         elif self._request is not None:

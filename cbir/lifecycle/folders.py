@@ -72,7 +72,7 @@ def choose_targets(
         if scanning is not None:
             for root in catalog.roots():
                 with catalog.writing():
-                    catalog.add_root(root.path, scanning)
+                    catalog.add_root(root.path, {**root.scanning, **scanning})
         roots = catalog.roots()
         if not roots:
             raise UsageError(
@@ -80,11 +80,21 @@ def choose_targets(
                 "FOLDER."
             )
         return [Target(root) for root in roots]
+    known_paths = {root.path for root in catalog.roots()}
+    for folder in folders:  # all of them, before the first is added
+        if os.path.realpath(folder) not in known_paths:
+            require_folder(folder)
     chosen = [_choose(catalog, folder, scanning) for folder in dict.fromkeys(folders)]
     known = {root.id: root for root in catalog.roots()}
     targets = {(t.root.id, t.prefix): t for t in chosen if t.root.id in known}
-    whole = {root for root, prefix in targets if not prefix}
-    return [t for (root, prefix), t in targets.items() if not prefix or root not in whole]
+    return [t for t in targets.values() if not any(_covers(other, t) for other in targets.values())]
+
+
+def _covers(outer: Target, inner: Target) -> bool:
+    """Whether one target holds all of another."""
+    if outer.root.id != inner.root.id or outer.prefix == inner.prefix:
+        return False
+    return not outer.prefix or inner.prefix.startswith(outer.prefix + "/")
 
 
 def require_folder(folder: str) -> None:
@@ -102,15 +112,37 @@ def _choose(catalog: CatalogWriter, folder: str, scanning: Mapping[str, object] 
         require_folder(folder)
     around = next((r for r in roots if path.startswith(os.path.join(r.path, ""))), None)
     if around is not None:
+        if scanning is not None:
+            raise UsageError(
+                f"--exclude and --hidden hold for a whole folder of the index; {folder} lies in "
+                f"{around.path}. Expected: cbir index {around.path} --exclude GLOB."
+            )
         return Target(around, os.path.relpath(path, around.path).replace(os.sep, "/"))
     with catalog.writing():
-        kept = same.scanning if same is not None and scanning is None else scanning or {}
+        kept = {**(same.scanning if same is not None else {}), **(scanning or {})}
+        inside = [r for r in roots if r.path.startswith(os.path.join(path, ""))]
+        kept["exclude"] = [*_globs(kept), *_excludes_of(inside, path)]
         root = catalog.add_root(path, kept)
-        for inner in roots:
-            if inner.path.startswith(os.path.join(path, "")):
-                prefix = os.path.relpath(inner.path, path).replace(os.sep, "/")
-                catalog.adopt_root(inner.id, root, prefix)
+        for inner in inside:
+            prefix = os.path.relpath(inner.path, path).replace(os.sep, "/")
+            catalog.adopt_root(inner.id, root, prefix)
     return Target(next(r for r in catalog.roots() if r.id == root))
+
+
+def _globs(scanning: Mapping[str, object]) -> list[str]:
+    """The exclude globs of a root."""
+    found = scanning.get("exclude", ())
+    return [str(glob) for glob in found] if isinstance(found, list | tuple) else []
+
+
+def _excludes_of(roots: Sequence[Root], path: str) -> list[str]:
+    """What the excludes of roots mean in a folder around them."""
+    made = []
+    for root in roots:
+        prefix = os.path.relpath(root.path, path).replace(os.sep, "/")
+        for glob in _globs(root.scanning):
+            made += [f"{prefix}/{glob}", f"{prefix}/*/{glob}"]
+    return made
 
 
 def make_plan(catalog: CatalogWriter, target: Target, options: PlanOptions) -> RootPlan:
@@ -176,9 +208,8 @@ def _inside(path: str, folders: tuple[str, ...]) -> bool:
 
 def _scan_options(target: Target, index: str) -> ScanOptions:
     root = target.root
-    exclude = root.scanning.get("exclude", ())
     return ScanOptions(
-        exclude=tuple(str(glob) for glob in exclude) if isinstance(exclude, list | tuple) else (),
+        exclude=tuple(_globs(root.scanning)),
         include_hidden=bool(root.scanning.get("include_hidden", False)),
         skip_dirs=(os.path.realpath(index),),
         prefix=target.prefix,

@@ -27,6 +27,9 @@ from cbir.query.state import load_state
 from cbir.types import Vectors
 
 GROWTH = 1.25
+KEEP_SHARE = 0.8
+"""A projection is kept until the gallery falls below this share of `FIT_AT`: scores should not jump
+to and fro while it stays about there."""
 PENDING_SHARE = 0.01
 """A derived file is made anew when more than this share of the gallery has changed since."""
 
@@ -53,7 +56,10 @@ def refresh(catalog: CatalogWriter, *, refit: bool = False, rebuild: bool = Fals
     if row is None:  # nothing was ever embedded: there is nothing to derive from
         return Refreshed(0, False, 0, 0, False)
     contents, hashes = catalog.content_hashes(row)
-    fitting = spec.projection == "pca" and len(hashes) >= FIT_AT
+    fitted = live is not None and live.projection is not None
+    fitting = spec.projection == "pca" and len(hashes) >= (
+        KEEP_SHARE * FIT_AT if fitted else FIT_AT
+    )
     if live is not None and not refit and not _outdated(live, spec, row, len(hashes), fitting):
         return _derive(catalog, live, rebuild)
     projection = None

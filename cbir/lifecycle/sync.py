@@ -24,6 +24,8 @@ from cbir.catalog import (
     NewFile,
     catalog_path,
     create_catalog,
+    make_folder,
+    sqlite_errors,
 )
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.errors import UsageError
@@ -38,7 +40,7 @@ from cbir.lifecycle.folders import (
     require_folder,
 )
 from cbir.lifecycle.generations import Refreshed, refresh
-from cbir.query import Index, match_metadata
+from cbir.query import Index, match_metadata, read_csv
 from cbir.types import Failure, ImageRef, LoadedImage
 
 
@@ -127,6 +129,10 @@ def sync(
     start = time.perf_counter()
     used = options or SyncOptions()
     _check_folders(index, folders)
+    if isinstance(embedder, EmbedderRequest) and embedder.name is not None:
+        embedder.spec()
+    if used.metadata is not None:
+        read_csv(used.metadata)  # what is wrong with it is said before the work, not after it
     with writing(index, create=bool(folders)) as catalog:
         job = _Sync(catalog, used, progress or Silent(), embedder)
         job.run(folders)
@@ -163,11 +169,14 @@ def _check_folders(index: str, folders: Sequence[str]) -> None:
 def writing(index: str, create: bool = False) -> Iterator[CatalogWriter]:
     """The index open for writing, under its lock; made where there is none and `create`."""
     if create:
-        create_catalog(index)
+        make_folder(index)
     else:
         Catalog(index).close()  # says what is wrong before a lock file is made
-    with writer_lock(index), CatalogWriter(index) as catalog:
-        yield catalog
+    with writer_lock(index), sqlite_errors(catalog_path(index)):
+        if create:
+            create_catalog(index)
+        with CatalogWriter(index) as catalog:
+            yield catalog
 
 
 class _Sync:
@@ -306,21 +315,36 @@ class _Sync:
             kept: int | None = known.id
         else:
             origins = self._movable.get(image.content, [])
-            kept = origins.pop(0).id if origins else None
+            kept = origins.pop(0).id if origins else self._left_elsewhere(image.content)
             if kept is not None:
-                del self._gone[kept]
+                self._gone.pop(kept, None)
                 self.report.moved += 1
             else:
                 self.report.added += 1
         new = NewFile(self._roots[ref.root], ref, image.content, kept)
         self.catalog.put_files(seq, [new])
 
+    def _left_elsewhere(self, content: bytes) -> int | None:
+        """The id of a file with this content that left a root that this run does not look at.
+
+        Only where that root is there: of an unmounted disk, nothing can be said.
+        """
+        for row in self.catalog.rows(self.catalog.ids_of_content(content)):
+            if row.root not in self._roots and os.path.isdir(row.root):
+                if not os.path.lexists(row.file):
+                    return row.id
+        return None
+
     def _store_failure(self, seq: int, ref: ImageRef, failure: Failure) -> None:
+        if failure.passing:  # it vanished, or cannot be read just now: the next run looks again
+            self.report.failures.append(failure)
+            return
         known = self._known.get((ref.root, ref.path))
-        if known is not None:
-            self.catalog.remove_files(seq, [known.id])
+        former = None if known is None else known.id
+        if former is not None:
+            self.catalog.remove_files(seq, [former], described=True)
             self.report.removed += 1
-        self.catalog.put_failure(self._roots[ref.root], ref, failure)
+        self.catalog.put_failure(self._roots[ref.root], ref, failure, former)
         self.report.failures.append(failure)
 
     # -- what is gone, metadata ------------------------------------------------------------------

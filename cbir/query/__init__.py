@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cbir.query.algebra import combine
     from cbir.query.filters import allowed_ids, parse_term
-    from cbir.query.metadata import find_file, match_metadata
+    from cbir.query.metadata import find_file, match_metadata, read_csv, spellings
     from cbir.query.searcher import Index, own_embedder
     from cbir.query.state import State, load_state
 
@@ -22,6 +22,8 @@ _HOME = {
     "match_metadata": "metadata",
     "own_embedder": "searcher",
     "parse_term": "filters",
+    "read_csv": "metadata",
+    "spellings": "metadata",
 }
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "match_metadata",
     "own_embedder",
     "parse_term",
+    "read_csv",
+    "spellings",
 ]
 
 

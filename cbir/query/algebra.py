@@ -27,6 +27,7 @@ def combine(vectors: Vectors, weights: Sequence[float] | None = None) -> Vectors
         )
     if not np.all(np.isfinite(used)) or not np.all(used > 0):
         raise UsageError(f"weight: expected numbers above 0; received {list(used)}.")
+    used = used / used.max()  # so that no size of numbers overflows
     total = (used[:, None] * vectors).sum(axis=0)
     length = float(np.linalg.norm(total))
     unit = total / length if length > 0 else total

@@ -6,8 +6,8 @@
     column~GLOB               * ? [..], case-sensitive; for path, "*" also spans "/"
 
 Columns are those of the metadata and four of the gallery itself: path (relative to its folder),
-format (JPEG, PNG, ...), width and height (pixels). Several terms are and-ed. A comma separates
-values, so a value cannot hold one; use column~GLOB for such.
+format (JPEG, PNG, ...), width and height (pixels); metadata of those names hides them. Several
+terms are and-ed. A comma separates values, so a value cannot hold one; use column~GLOB for such.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def allowed_ids(catalog: Catalog, where: Sequence[str], extra: Table | None = No
     _check_columns(catalog, terms, extra)
     passing = set(catalog.ids().tolist())
     for term in terms:
-        if term.column in OWN_COLUMNS and not _in_table(term.column, extra):
+        stored = _in_table(term.column, extra) or term.column in catalog.columns()
+        if term.column in OWN_COLUMNS and not stored:
             read = OWN_COLUMNS[term.column]
             kept = {row.id for row in catalog.rows(sorted(passing)) if term.passes(read(row))}
         else:

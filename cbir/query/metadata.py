@@ -7,8 +7,10 @@ byte-order mark.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cbir.catalog import Catalog
 from cbir.errors import UsageError
@@ -26,10 +28,19 @@ def read_csv(file: str) -> list[tuple[str, dict[str, str]]]:
     """Absolute path and columns of each row; UsageError where the CSV is not as expected."""
     folder = os.path.dirname(os.path.abspath(file))
     try:
-        with open(file, encoding="utf-8-sig", newline="", errors="surrogateescape") as opened:
-            lines = list(csv.reader(opened, strict=True))
+        with open(file, encoding="utf-8-sig", newline="") as opened:
+            text = opened.read()
+        if "\0" in text:
+            raise UsageError(f"metadata: {file} holds a NUL; expected text. Save it as UTF-8.")
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except OSError as error:
         raise UsageError(f"metadata: {file} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        at = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"metadata: expected UTF-8 text in {file}; line {at} is not. Save it as "
+            '"CSV UTF-8" where it was made.'
+        ) from None
     except csv.Error as error:
         raise UsageError(f"metadata: {file} is not a CSV file ({error}).") from None
     header = [name.strip() for name in lines[0]] if lines else []
@@ -38,7 +49,7 @@ def read_csv(file: str) -> list[tuple[str, dict[str, str]]]:
             f"metadata: expected a first line with different column names, one of them path, in "
             f"{file}; received {','.join(header) or 'nothing'}."
         )
-    at = header.index("path")
+    place = header.index("path")
     table = []
     for number, line in enumerate(lines[1:], start=2):
         if not line:
@@ -48,8 +59,8 @@ def read_csv(file: str) -> list[tuple[str, dict[str, str]]]:
                 f"metadata: expected {len(header)} values in line {number} of {file}; received "
                 f"{len(line)}."
             )
-        columns = {name: value for name, value in zip(header, line, strict=True) if name != "path"}
-        table.append((os.path.join(folder, line[at]), columns))
+        columns = {n: v.strip() for n, v in zip(header, line, strict=True) if n != "path"}
+        table.append((os.path.join(folder, line[place]), columns))
     return table
 
 
@@ -57,8 +68,9 @@ def match_metadata(catalog: Catalog, file: str) -> Metadata:
     """Read a CSV and find its images in the gallery."""
     rows: dict[int, dict[str, str]] = {}
     unmatched = []
+    _folders.cache_clear()
     for path, columns in read_csv(file):
-        image = find_file(catalog, path)
+        image = _find(catalog, path)
         if image is None:
             unmatched.append(path)
         else:
@@ -68,14 +80,41 @@ def match_metadata(catalog: Catalog, file: str) -> Metadata:
 
 def find_file(catalog: Catalog, file: str) -> int | None:
     """The id of an indexed file, by its path however it is spelt; None where it is not indexed."""
-    folder, name = os.path.split(os.path.abspath(file))
-    spellings = (os.path.join(os.path.realpath(folder), name), os.path.realpath(file))
-    for root in catalog.roots():
-        start = os.path.join(root.path, "")
-        for spelling in spellings:
+    _folders.cache_clear()
+    return _find(catalog, file)
+
+
+def _find(catalog: Catalog, file: str) -> int | None:
+    roots = [(root.id, os.path.join(root.path, "")) for root in catalog.roots()]
+    for spelling in spellings(file):
+        for root, start in roots:
             if spelling.startswith(start):
                 relative = spelling[len(start) :].replace(os.sep, "/")
-                image = catalog.id_of(root.id, relative)
+                image = catalog.id_of(root, relative)
                 if image is not None:
                     return image
     return None
+
+
+def spellings(file: str) -> list[str]:
+    """A path as it was given, then with more and more of its links followed.
+
+    A root is known by its real path, but what lies behind a link inside it by the link's.
+    """
+    folder, name = os.path.split(os.path.abspath(file))
+    made = [os.path.join(spelt, name) for spelt in _folders(folder)]
+    return [*made, os.path.realpath(file)]
+
+
+@lru_cache(maxsize=4096)
+def _folders(folder: str) -> tuple[str, ...]:
+    found = [folder]
+    ancestor, rest = folder, ""
+    while True:
+        found.append(os.path.join(os.path.realpath(ancestor), rest) if rest else
+                     os.path.realpath(ancestor))  # fmt: skip
+        above, part = os.path.split(ancestor)
+        if above == ancestor:
+            break
+        ancestor, rest = above, os.path.join(part, rest) if rest else part
+    return tuple(dict.fromkeys([folder, *reversed(found)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from cbir.catalog import Catalog, EmbedderRow
+from cbir.catalog import Catalog, EmbedderRow, sqlite_errors
 from cbir.config import EmbedderSpec, FeatureExtractor, QuerySpec
 from cbir.errors import IndexDamagedError, IndexIncompatibleError, UsageError
 from cbir.query.algebra import combine
@@ -52,10 +53,12 @@ def own_embedder(index: str, row: EmbedderRow) -> FeatureExtractor:
     from cbir.embed import Embedder
 
     saved = os.path.join(index, "embedder")
-    if os.path.isdir(saved):
+    spec = EmbedderSpec.from_dict(json.loads(row.spec))
+    # A stock embedder needs no folder; one that a killed run left there is not this one.
+    if spec.weights == "file" or (os.path.isdir(saved) and _saved_as(saved) == row.fingerprint):
         embedder = Embedder.load(saved)
     else:
-        embedder = Embedder.from_spec(EmbedderSpec.from_dict(json.loads(row.spec)))
+        embedder = Embedder.from_spec(spec)
     if embedder.fingerprint != row.fingerprint:
         raise IndexIncompatibleError(
             f"{index} was made by the embedder {row.fingerprint} ({embedder.spec.backbone}); the "
@@ -65,10 +68,20 @@ def own_embedder(index: str, row: EmbedderRow) -> FeatureExtractor:
     return embedder
 
 
+def _saved_as(folder: str) -> str:
+    """The fingerprint that an embedder's folder names, "" where it names none."""
+    try:
+        with open(os.path.join(folder, "embedder.json"), encoding="utf-8") as file:
+            return str(json.load(file)["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 class Index:
     """An index, open for queries. Use as a context manager, or call `close`.
 
-    Changes that a writer commits meanwhile are seen by the next query.
+    Changes that a writer commits meanwhile are seen by the next query. Threads may share it: they
+    take turns.
     """
 
     def __init__(self, path: str, embedder: FeatureExtractor | None = None) -> None:
@@ -81,6 +94,7 @@ class Index:
         self.notes: list[str] = []
         self._embedder = embedder
         self._state: State | None = None
+        self._one = threading.RLock()  # one connection: several threads take turns
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -127,7 +141,7 @@ class Index:
         start = time.perf_counter()
         examples = self.examples(images, crop)
         each = (time.perf_counter() - start) / max(1, len(images))
-        with self.catalog.reading():
+        with self._one, self.catalog.reading():
             start = time.perf_counter()
             state = self._refresh()
             asked = self._asked(spec, extra)
@@ -146,15 +160,30 @@ class Index:
         """One ranking for all query images together: their weighted mean direction."""
         start = time.perf_counter()
         examples = self.examples(images, crop)
-        with self.catalog.reading():
+        with self._one, self.catalog.reading():
             state = self._refresh()
             asked = self._asked(spec, extra)
             return self._rank(state, examples, asked, weights, time.perf_counter() - start)
+
+    def search(
+        self, features: Vectors, k: int = 10, excluded: Ids | None = None
+    ) -> tuple[Vectors, Ids]:
+        """The k nearest of raw features: float32 (q, f) → scores float32 and ids int64 (q, k').
+
+        As `VectorStore.search` has it; `excluded` are ids that may not be found.
+        """
+        with self._one, self.catalog.reading():
+            state = self._refresh()
+            return state.live.search(state.projection.apply(features), k, None, excluded)
 
     # -- query images ----------------------------------------------------------------------------
 
     def examples(self, images: Sequence[ImageInput], crop: str | None = None) -> list[Example]:
         """Features of the query images; those whose content is stored are not embedded again."""
+        with self._one, sqlite_errors(self.catalog.path):
+            return self._examples(images, crop)
+
+    def _examples(self, images: Sequence[ImageInput], crop: str | None) -> list[Example]:
         row = self.catalog.embedder()
         if row is None:
             raise UsageError(
@@ -183,7 +212,8 @@ class Index:
         return self._named(image, feature[None], content)
 
     def _by_id(self, image: int, row: EmbedderRow, crop: str | None) -> Example:
-        found = next(self.catalog.rows([image]), None)
+        known = 0 < image < 2**63  # SQLite's integers end there
+        found = next(self.catalog.rows([image]), None) if known else None
         if found is None:
             raise UsageError(
                 f"No image has the id {image} in {self.path}. `cbir export --csv FILE` lists all "
@@ -269,7 +299,7 @@ class Index:
         """The ranking of one query, made of one example or of several. `before`: seconds spent."""
         start = time.perf_counter()
         vectors = state.projection.apply(np.concatenate([e.feature for e in examples]))
-        vector = vectors if len(examples) == 1 else combine(vectors, weights)
+        vector = vectors if weights is None and len(examples) == 1 else combine(vectors, weights)
         own = {e.own for e in examples if e.own is not None}
         excluded = None if asked.spec.keep_self or not own else np.array(sorted(own), np.int64)
         scores, ids = state.live.search(vector, asked.spec.k, asked.allowed, excluded)
@@ -287,7 +317,7 @@ class Index:
     ) -> tuple[Hit, ...]:
         least = -np.inf if asked.spec.min_score is None else asked.spec.min_score
         found = [(int(i), float(s)) for s, i in zip(scores, ids, strict=True) if i >= 0]
-        kept = [(image, min(1.0, score)) for image, score in found if score >= least]
+        kept = [(image, max(-1.0, min(1.0, score))) for image, score in found if score >= least]
         rows = {row.id: row for row in self.catalog.rows([image for image, _ in kept])}
         stored = self.catalog.metadata([image for image, _ in kept])
         extra = asked.extra or {}

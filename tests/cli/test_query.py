@@ -171,3 +171,23 @@ def test_only_results_on_stdout_and_pipes_may_close(sample: Sample, form: str) -
     done = subprocess.run(program, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert done.returncode == 0 and done.stderr == b""
+
+
+def test_mistakes_are_said_before_the_search(command: Run, sample: Sample, tmp_path: Path) -> None:
+    asked = ("query", sample.view("moon"), "-i", sample.index)
+    for options, word in (
+        (("--sheet", tmp_path / "x.docx"), ".png"),
+        (("--html", tmp_path / "none" / "x.html"), "folder that is there"),
+        (("--html", tmp_path), "folder that is there"),
+    ):
+        done = command(*asked, *options)
+        assert done.code == 2 and word in done.err and done.out == ""
+    assert command("query", "-", "-", "-i", sample.index).code == 2
+    assert command("query", "x.jpg", "-i", "").code == 2
+    assert command("query", "id:99999999999999999999", "-i", sample.index).code == 2
+
+
+def test_a_closed_stdout(sample: Sample) -> None:
+    program = f"{sys.executable} -m cbir query {sample.view('moon')} -i {sample.index} >&-"
+    done = subprocess.run(program, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cbir.catalog import CatalogWriter
+from cbir.errors import CbirError, OperationFailedError
 from cbir.index import FaissIndex, derived_files, read_derived, write_derived
 from cbir.lifecycle import check, repair
 from tests.conftest import GridEmbedder, picture
@@ -136,6 +137,55 @@ def test_vectors_that_are_not_true(index: Path, grid: GridEmbedder, change: str,
     assert kind in faults(index)
     mend(index, grid)
     assert faults(index) == []
+
+
+def test_vectors_that_are_not_those_of_the_features(index: Path, grid: GridEmbedder) -> None:
+    file = derived_files(str(index))[-1]
+    old = read_derived(file)
+    new = FaissIndex(old.dims)
+    new.add(old.ids(), old.vectors()[::-1].copy())
+    os.remove(file.path)
+    write_derived(str(index), file.generation, file.seq, new)
+    assert faults(index) == ["FAISS vectors not those of the features"]
+    mend(index, grid)
+    assert faults(index) == []
+
+
+def test_two_faults_at_once(index: Path, photos: Path, grid: GridEmbedder) -> None:
+    alter(index, "UPDATE generations SET projection = ? WHERE state = 'live'", b"garbage")
+    picture(99).save(photos / "a" / "02.png")
+    mend(index, grid)
+    assert faults(index) == []
+
+
+def test_a_file_where_the_derived_ones_should_be(
+    index: Path, photos: Path, grid: GridEmbedder
+) -> None:
+    before = nearest(index, photos / "a" / "00.png", grid)
+    for file in (index / "ann").iterdir():
+        file.unlink()
+    (index / "ann").rmdir()
+    (index / "ann").write_text("in the way")
+    assert nearest(index, photos / "a" / "00.png", grid) == before
+    with pytest.raises(OperationFailedError):
+        mend(index, grid)
+
+
+def test_damaged_pages_are_errors_of_ours(index: Path, photos: Path, grid: GridEmbedder) -> None:
+    file = index / "catalog.sqlite"
+    whole = file.read_bytes()
+    raised = 0
+    for page in range(1, len(whole) // 4096):
+        data = bytearray(whole)
+        data[page * 4096 : (page + 1) * 4096] = b"\x55" * 4096
+        file.write_bytes(bytes(data))
+        for use in (lambda: nearest(index, photos / "a" / "00.png", grid),
+                    lambda: run(index, photos, grid=grid)):  # fmt: skip
+            try:
+                use()
+            except CbirError:
+                raised += 1
+    assert raised > 5
 
 
 def test_a_stale_faiss_file(index: Path, grid: GridEmbedder) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ def test_remove_by_id_file_and_folder(index: Path, photos: Path, grid: GridEmbed
     remove(str(index), [], [str(photos / "b" / "03.png")])
     assert len(ids(index)) == 4
     report = run(index, grid=grid)  # the files are still there: they come back, with new ids
-    assert report.added == 8 and report.embedded == 0
+    assert report.added == 8 and report.embedded == 8
     assert min(ids(index)[name] for name in ("a/00.png", "b/03.png")) > 12
 
 
@@ -47,6 +49,29 @@ def test_a_root_is_forgotten(index: Path, photos: Path, grid: GridEmbedder) -> N
         assert catalog.roots() == [] and catalog.count() == 0
     with pytest.raises(UsageError, match="knows no folder"):
         run(index, grid=grid)
+
+
+def test_a_folder_around_roots_takes_them_all(
+    tmp_path: Path, photos: Path, grid: GridEmbedder
+) -> None:
+    index = tmp_path / "two"
+    run(index, photos / "a", photos / "b", grid=grid)
+    done = remove(str(index), [], [str(photos)])
+    assert done.removed == 12 and len(done.forgotten) == 2 and ids(index) == {}
+    with Catalog(str(index)) as catalog:
+        assert catalog.db.execute("SELECT count(*) FROM contents").fetchone() == (0,)
+
+
+def test_exported_paths_belong_to_their_ids(index: Path, tmp_path: Path) -> None:
+    db = sqlite3.connect(index / "catalog.sqlite")
+    with db:
+        db.execute("DELETE FROM features WHERE content = 2")
+    db.close()
+    shutil.rmtree(index / "ann")
+    export_vectors(str(index), str(tmp_path / "out.npz"))
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays["ids"].tolist() == [1, *range(3, 13)]
+        assert len(arrays["paths"]) == 11 and arrays["paths"][1].endswith("04.png")
 
 
 def test_a_reader_that_is_open_sees_the_removal(

@@ -120,14 +120,17 @@ def test_growing_folder_by_folder_equals_indexing_at_once(make: Callable[[], Gal
     assert first_only.state().projection.to_bytes() != one.projection.to_bytes()
 
 
-def test_shrinking_below_500_goes_back(make: Callable[[], Gallery]) -> None:
+def test_shrinking_below_400_goes_back(make: Callable[[], Gallery]) -> None:
     gallery = make()
     gallery.add(clustered(500, 0), 0)
     refresh(gallery.writer)
     with gallery.writer.writing() as seq:
-        gallery.writer.remove_files(seq, [1])
+        gallery.writer.remove_files(seq, range(1, 101))
+    assert not refresh(gallery.writer).new
+    with gallery.writer.writing() as seq:
+        gallery.writer.remove_files(seq, [101])
     done = refresh(gallery.writer)
-    assert done.new and done.fitted == 0 and len(gallery.state().live) == 499
+    assert done.new and done.fitted == 0 and len(gallery.state().live) == 399
 
 
 def test_small_changes_wait_beside_the_derived_file(make: Callable[[], Gallery]) -> None:

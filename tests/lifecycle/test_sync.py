@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +150,158 @@ def test_failures_are_kept_and_retried_when_the_file_changes(
         assert catalog.failures() == []
 
 
+def test_a_file_that_is_broken_for_a_while_has_all_of_it_back(
+    photos: Path, index: Path, grid: GridEmbedder
+) -> None:
+    (photos / "m.csv").write_text("path, label\na/00.png, hat\n")
+    run(index, photos, grid=grid, metadata=str(photos / "m.csv"))
+    before, file = ids(index), photos / "a" / "00.png"
+    data = file.read_bytes()
+    for broken in (data[:40], b""):
+        file.write_bytes(broken)
+        assert run(index, photos, grid=grid).images == 11
+    file.write_bytes(data)
+    report = run(index, photos, grid=grid)
+    assert (report.added, report.embedded, report.images) == (1, 0, 12)
+    assert ids(index) == before and not faults(index)
+    with Catalog(str(index)) as catalog:
+        assert catalog.column("label") == {before["a/00.png"]: "hat"}
+    assert nearest(index, photos / "a" / "02.png", grid, k=20).count("00.png") == 1
+    file.write_bytes(b"")
+    run(index, photos, grid=grid)
+    file.unlink()
+    run(index, photos, grid=grid)
+    with Catalog(str(index)) as catalog:
+        assert catalog.column("label") == {} and catalog.failures() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX users")
+def test_a_file_that_cannot_be_read_just_now_keeps_its_place(grid: GridEmbedder) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="cbir-unreadable-"))
+    root = os.geteuid() == 0
+    photos, index = folder / "photos", folder / "index"
+    try:
+        os.chmod(folder, 0o777)
+        photos.mkdir()
+        for i in range(3):
+            picture(i).save(photos / f"{i}.png")
+            os.chmod(photos / f"{i}.png", 0o644)
+        if root:
+            os.seteuid(65534)
+        run(index, photos, grid=grid)
+        if root:
+            os.seteuid(0)
+        os.utime(photos / "1.png", (5, 5))
+        os.chmod(photos / "1.png", 0)
+        if root:
+            os.seteuid(65534)
+        for _ in range(2):  # and tried again each time
+            report = run(index, photos, grid=grid)
+            assert len(report.failures) == 1 and report.removed == 0 and report.images == 3
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+def test_a_renamed_root_is_moved_when_both_names_are_given(
+    photos: Path, index: Path, grid: GridEmbedder
+) -> None:
+    run(index, photos, grid=grid)
+    before = ids(index)
+    renamed = photos.with_name("renamed")
+    os.rename(photos, renamed)
+    report = run(index, photos, renamed, grid=grid, prune=True)
+    assert (report.moved, report.embedded, report.images) == (12, 0, 12)
+    assert ids(index) == before
+
+
+def test_a_file_that_went_to_another_root_is_moved(
+    tmp_path: Path, index: Path, grid: GridEmbedder, draw: Draw
+) -> None:
+    draw("x.png", 1, "one")
+    draw("keep.png", 3, "one")
+    draw("y.png", 2, "two")
+    run(index, tmp_path / "one", tmp_path / "two", grid=grid)
+    before = ids(index)
+    os.rename(tmp_path / "one" / "x.png", tmp_path / "two" / "new.png")
+    report = run(index, tmp_path / "two", grid=grid)
+    assert (report.moved, report.added, report.images) == (1, 0, 3)
+    assert ids(index)["new.png"] == before["x.png"]
+    assert not faults(index)
+
+
+def test_nested_folders_in_one_command(
+    photos: Path, index: Path, grid: GridEmbedder, draw: Draw
+) -> None:
+    run(index, photos, grid=grid)
+    draw("a/x/1.png", 60)
+    draw("a/x/y/2.png", 61)
+    report = run(index, photos / "a" / "x", photos / "a" / "x" / "y", grid=grid)
+    assert (report.added, report.images) == (2, 14)
+
+
+def test_excludes_below_a_root_are_refused_and_those_of_inner_roots_stay(
+    photos: Path, index: Path, grid: GridEmbedder, draw: Draw
+) -> None:
+    run(index, photos / "a", grid=grid, scanning={"exclude": ["0*"]})
+    assert sorted(ids(index)) == ["10.png"]
+    report = run(index, photos, grid=grid)
+    assert report.images == 7 and "a/00.png" not in ids(index)
+    with pytest.raises(UsageError, match="hold for a whole folder"):
+        run(index, photos / "a", grid=grid, scanning={"exclude": ["x"]})
+    draw(".hidden.png", 70)
+    assert run(index, grid=grid, scanning={"include_hidden": True}).images == 8
+    assert "a/00.png" not in ids(index)  # the excludes stayed
+    assert run(index, grid=grid, scanning={"include_hidden": False}).images == 7
+
+
+def test_dates_that_no_calendar_has(photos: Path, index: Path, grid: GridEmbedder) -> None:
+    os.utime(photos / "a" / "00.png", (13_600_000_000, 13_600_000_000))
+    assert run(index, photos, grid=grid).images == 12
+    assert run(index, photos, grid=grid).unchanged == 12
+
+
+def test_a_bad_table_is_said_before_the_work(photos: Path, index: Path, grid: GridEmbedder) -> None:
+    table = photos / "m.csv"
+    for data, word in (
+        (b"path,label\na/00.png,caf\xe9\n", "line 2"),
+        (b"label\nx\n", "path"),
+        (b"path,label\na\0b,x\n", "NUL"),
+    ):
+        table.write_bytes(data)
+        with pytest.raises(UsageError, match=word):
+            run(index, photos, grid=grid, metadata=str(table))
+    assert grid.seen == 0 and not index.exists()
+
+
+def test_a_log_that_outlived_its_catalog_is_not_applied(
+    photos: Path, index: Path, grid: GridEmbedder
+) -> None:
+    run(index, photos, grid=grid)
+    (index / "catalog.sqlite").unlink()
+    (index / "catalog.sqlite-wal").write_bytes(b"of another catalog" * 500)
+    report = run(index, photos, grid=grid)
+    assert (report.added, report.removed) == (12, 0) and not faults(index)
+
+
+def test_several_writers_on_a_new_index_do_not_destroy_it(photos: Path, tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "tests.lifecycle.killed_run"]
+    for i in range(3):
+        index = tmp_path / f"new{i}"
+        writers = [
+            subprocess.Popen(
+                [*program, str(index), str(photos), str(tmp_path / f"log{i}-{j}"), "4"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for j in range(4)
+        ]  # fmt: skip
+        ends = [(w.communicate(timeout=60), w.returncode) for w in writers]
+        assert 0 in [code for _, code in ends]
+        assert all(code == 0 or "being written by" in err for (_, err), code in ends)
+        assert len(ids(index)) == 12 and not faults(index)
+
+
 def test_several_folders_in_one_index(tmp_path: Path, index: Path, grid: GridEmbedder,
                                       draw: Draw) -> None:  # fmt: skip
     draw("x.png", 1, "one")
@@ -222,7 +377,7 @@ def test_another_embedder_is_refused_with_the_command(
         with pytest.raises(IndexIncompatibleError, match="cbir index FOLDER -i OTHER"):
             run(index, photos, grid=other)
     with pytest.raises(IndexIncompatibleError, match="test-grid .*efficientnet-lite0"):
-        run(index, photos, grid=EmbedderRequest())  # type: ignore[arg-type]
+        run(index, photos, grid=EmbedderRequest("efficientnet-lite0"))  # type: ignore[arg-type]
     assert run(index, photos, grid=grid).embedded == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,6 +106,48 @@ def test_an_indexed_picture_is_not_embedded_again(
     assert grid.seen == before
     opened.query(str(photos / "a" / "02.png"), crop="0,0,20,20")
     assert grid.seen == before + 1
+
+
+def test_files_behind_a_linked_folder_are_known_by_the_link(
+    tmp_path: Path, draw: Draw, grid: GridEmbedder
+) -> None:
+    draw("1.png", 1, "root")
+    behind = draw("2.png", 2, "elsewhere")
+    os.symlink(behind.parent, tmp_path / "root" / "link")
+    run(tmp_path / "linked", tmp_path / "root", grid=grid)
+    with Index(str(tmp_path / "linked"), grid) as opened:
+        for spelling in (tmp_path / "root" / "link" / "2.png", tmp_path / "root" / "." / "link" /
+                         "2.png"):  # fmt: skip
+            assert names(opened.query(str(spelling))) == ["1.png"]
+        assert names(opened.query(str(behind)))[0] == "2.png"  # reached another way: a copy
+
+
+def test_threads_may_share_an_index(opened: Index, photos: Path) -> None:
+    wanted = [h.id for h in opened.query(str(photos / "a" / "02.png")).hits]
+    found: list[list[int]] = []
+
+    def ask() -> None:
+        for _ in range(20):
+            found.append([h.id for h in opened.query(str(photos / "a" / "02.png")).hits])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 80 and all(ids == wanted for ids in found)
+
+
+def test_odd_ids_and_weights(opened: Index, photos: Path) -> None:
+    for image in (0, -1, 10**30):
+        with pytest.raises(UsageError, match="No image has the id"):
+            opened.query(image)
+    files = [str(photos / "a" / "02.png"), str(photos / "b" / "03.png")]
+    huge = opened.query_combined(files, weights=[1e308, 1e308]).hits
+    assert [h.id for h in huge] == [h.id for h in opened.query_combined(files).hits]
+    assert huge[0].score > 0
+    with pytest.raises(UsageError, match="weight: expected"):
+        opened.query_combined(files[:1], weights=[float("nan")])
 
 
 def test_a_crop_is_another_picture(opened: Index, photos: Path, index: Path) -> None:
