@@ -8,7 +8,9 @@ compatible · 4 finished with skipped files (only with --strict) · 5 the operat
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,14 +69,21 @@ def quit_with(code: int) -> None:
 
 
 class Bar:
-    """Progress on a terminal: counts, images/s and time left; nothing where stderr is a file."""
+    """Progress on a terminal: counts, images/s and time left; nothing where stderr is a file.
+
+    It also sees to it that an interrupt is not lost: one that comes while Python runs a destructor
+    (TensorFlow has many) is dropped there, so each step of the progress raises it again.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._interrupted = False
+        self._former: Any = None
 
     def stage(self, name: str, total: int | None = None) -> None:
         """A new stage begins."""
         self.close()
+        self._check()
         if total:
             from tqdm import tqdm
 
@@ -86,8 +95,17 @@ class Bar:
 
     def advance(self, steps: int = 1) -> None:
         """So many images are done."""
+        self._check()
         if self._bar is not None:
             self._bar.update(steps)
+
+    def _check(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def close(self) -> None:
         """The stage is over."""
@@ -96,6 +114,8 @@ class Bar:
             self._bar = None
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._former = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(
@@ -105,6 +125,10 @@ class Bar:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if self._former is not None:
+            signal.signal(signal.SIGINT, self._former)
+        if kind is None:
+            self._check()
 
 
 def exit_code(error: BaseException) -> int:
