@@ -68,6 +68,54 @@ def tiff_with_size(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def ico(content: bytes) -> bytes:
+    """An icon that says it holds 16 x 16 pixels, with any content."""
+    return (
+        b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(content), 22) + content
+    )
+
+
+def icns(content: bytes) -> bytes:
+    """An Apple icon that says it holds 128 x 128 pixels, with any content."""
+    size = len(content) + 8
+    return b"icns" + struct.pack(">I", size + 8) + b"ic07" + struct.pack(">I", size) + content
+
+
+def many_scans(scans: int) -> bytes:
+    """A sound progressive JPEG, and then some of its scans over and over."""
+    parts = encoded(photo(), "JPEG", progressive=True).split(b"\xff\xda")
+    again = [parts[-2]] * (scans - len(parts) + 1)
+    return b"\xff\xda".join([*parts[:-1], *again, parts[-1]])
+
+
+def gif_with_frame(width: int, height: int, x: int = 0, y: int = 0) -> bytes:
+    """A GIF whose picture claims another size or place than the GIF itself."""
+    data = bytearray(encoded(photo(), "GIF"))
+    at = data.index(b"\x2c" + struct.pack("<HHHH", 0, 0, *SIZE))
+    data[at + 1 : at + 9] = struct.pack("<HHHH", x, y, width, height)
+    return bytes(data)
+
+
+def _without_segment(marker: bytes) -> bytes:
+    """A JPEG from which the first segment of a kind is gone."""
+    data = encoded(photo(), "JPEG")
+    at = data.index(marker)
+    (length,) = struct.unpack(">H", data[at + 2 : at + 4])
+    return data[:at] + data[at + 2 + length :]
+
+
+def exchanged_profile() -> bytes:
+    """An sRGB profile in which red and blue are exchanged."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    made = bytearray(srgb)
+    count = int.from_bytes(srgb[128:132], "big")
+    at = {srgb[i : i + 4]: i for i in range(132, 132 + 12 * count, 12)}
+    red, blue = at[b"rXYZ"], at[b"bXYZ"]
+    made[red + 4 : red + 12] = srgb[blue + 4 : blue + 12]
+    made[blue + 4 : blue + 12] = srgb[red + 4 : red + 12]
+    return bytes(made)
+
+
 def _formats() -> dict[str, bytes]:
     frames = [photo().rotate(angle) for angle in (90, 180)]
     return {
@@ -86,6 +134,10 @@ def _formats() -> dict[str, bytes]:
         "tga": encoded(photo((200, 160)), "TGA"),
         "ppm": encoded(photo((200, 160)), "PPM"),
         "ico": encoded(photo((32, 32)), "ICO"),
+        "pcx": encoded(photo(), "PCX"),
+        "sgi": encoded(photo(), "SGI"),
+        "qoi": encoded(photo(), "QOI"),
+        "dds": encoded(photo(), "DDS"),
     }
 
 
@@ -121,9 +173,24 @@ def _bombs() -> dict[str, bytes]:
     packer = zlib.compressobj(9)
     real = b"".join([packer.compress(row * 100) for _ in range(140)]) + packer.flush()
     text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 80_000_000, 9))
+    whole_png = png(14000, 14000, real, depth=1, colour=0)
+    progressive = bytearray(encoded(photo(), "JPEG", progressive=True))
+    at = progressive.index(b"\xff\xc2") + 5
+    progressive[at : at + 4] = struct.pack(">HH", 31000, 31000)
     return {
+        "bomb.ico": ico(whole_png),
+        "bomb.icns": icns(whole_png),
+        "bomb frame.gif": gif_with_frame(60000, 60000),
+        "bomb scans.jpg": many_scans(3000),
+        "bomb progressive.jpg": bytes(progressive),
+        "bomb.qoi": b"qoif" + struct.pack(">II", 60000, 60000) + b"\4\0" + b"\xfd" * 99,
+        "bomb.tga": b"\0\0\2"
+        + b"\0" * 9
+        + struct.pack("<HH", 60000, 60000)
+        + b"\x18\0"
+        + b"\0" * 99,
         "bomb.png": png(60000, 60000, zlib.compress(b"\0" * 1000)),
-        "bomb real.png": png(14000, 14000, real, depth=1, colour=0),
+        "bomb real.png": whole_png,
         "bomb deep.png": png(30000, 20000, zlib.compress(b"\0" * 100), depth=16, colour=6),
         "bomb.gif": bytes(huge_gif),
         "bomb.bmp": bytes(huge_bmp),
@@ -157,7 +224,44 @@ def _behind_a_magic() -> dict[str, bytes]:
         "magic.dds": b"DDS " + noise,
         "magic.qoi": b"qoif" + noise,
         "loop.tif": bytes(loop),
+        **_damaged(),
         "only header.jpg": encoded(photo(), "JPEG")[:2],
+    }
+
+
+def _damaged() -> dict[str, bytes]:
+    """Sound files in which something that matters is wrong."""
+    webp, lzw = (
+        encoded(photo(), "WEBP"),
+        bytearray(encoded(photo(), "TIFF", compression="tiff_lzw")),
+    )
+    lzw[300:700] = b"\xff" * 400
+    gif = bytearray(encoded(photo(), "GIF"))
+    at = gif.index(b"\x2c\0\0\0\0")
+    gif[at + 9] = 0  # no palette of its own
+    gif[at + 10] = 99  # bits of the first code
+    avif, heic = (bytearray(encoded(photo(), kind)) for kind in ("AVIF", "HEIF"))
+    for data in (avif, heic):
+        at = data.index(b"meta")
+        data[at - 4 : at] = b"\x7f\xff\xff\xff"
+    bmp = bytearray(encoded(photo(), "BMP"))
+    bmp[28:30] = struct.pack("<H", 7)
+    inside = encoded(photo((16, 16)), "PNG")
+    return {
+        "riff size.webp": webp[:4] + struct.pack("<I", 9) + webp[8:],
+        "chunk size.webp": webp[:16] + struct.pack("<I", 1 << 30) + webp[20:],
+        "codes.tif": bytes(lzw),
+        "codes.gif": bytes(gif),
+        "boxes.avif": bytes(avif),
+        "boxes.heic": bytes(heic),
+        "bits.bmp": bytes(bmp),
+        "offset.ico": ico(inside)[:18] + struct.pack("<I", 99999) + inside,
+        "nothing in it.ico": b"\0\0\1\0\0\0",
+        "nothing in it.icns": b"icns\0\0\0\x08",
+        "no tables.jpg": _without_segment(b"\xff\xdb"),
+        "no frame.jpg": _without_segment(b"\xff\xc0"),
+        "no scan.jpg": encoded(photo(), "JPEG").split(b"\xff\xda")[0],
+        "no directory.tif": b"II*\0\xff\xff\xff\x7f" + b"\0" * 100,
     }
 
 
@@ -205,6 +309,17 @@ def _modes() -> dict[str, bytes]:
         "LAB.tif": encoded(photo(mode="LAB"), "TIFF"),
         "YCbCr.tif": encoded(photo(mode="YCbCr"), "TIFF"),
         "icc.jpg": encoded(photo(), "JPEG", icc_profile=profile),
+        "icc other.jpg": encoded(photo(), "JPEG", icc_profile=exchanged_profile()),
+        "icc other.png": encoded(alpha, "PNG", icc_profile=exchanged_profile()),
+        "P several alphas.png": encoded(palette, "PNG", transparency=bytes(range(0, 256, 16))),
+        "16 big.tif": encoded(Image.frombytes("I;16B", SIZE, grey16.byteswap().tobytes()), "TIFF"),
+        "16 transparent.png": encoded(Image.fromarray(grey16), "PNG", transparency=37),
+        "fax.tif": encoded(photo(mode="1"), "TIFF", compression="group4"),
+        "jpeg in.tif": encoded(photo(), "TIFF", compression="jpeg"),
+        "big.tif": encoded(photo(), "TIFF", big_tiff=True),
+        "RGBA.webp": encoded(alpha, "WEBP", lossless=True),
+        "RGBA.tif": encoded(alpha, "TIFF"),
+        "CMYK progressive.jpg": encoded(photo(mode="CMYK"), "JPEG", progressive=True),
         "icc garbage.jpg": encoded(photo(), "JPEG", icc_profile=b"no profile" * 30),
     }
 
@@ -220,10 +335,19 @@ def write_odd(folder: Path) -> list[str]:
         **{f"orientation {i}.jpg": oriented(i) for i in (*range(10), 77)},
         "orientation 6.png": oriented(6, "PNG"),
         "orientation 6.webp": oriented(6, "WEBP"),
+        "orientation 6.tif": oriented(6, "TIFF"),
+        "orientation 6.avif": oriented(6, "AVIF"),
+        "orientation 6.heic": oriented(6, "HEIF"),
+        "orientation twice.jpg": oriented((6, 8)),
         "animated.webp": encoded(photo(), "WEBP", **several),
         "animated.png": encoded(photo(), "PNG", **several),
         "pages.tif": encoded(photo(), "TIFF", **several),
         "several.mpo": encoded(photo(), "MPO", **several),
+        "bitmap.ico": encoded(photo((32, 32), "RGBA"), "ICO", bitmap_format="bmp"),
+        "apple.icns": icns(encoded(photo((128, 128), "RGBA"), "PNG")),
+        "frame to the side.gif": gif_with_frame(*SIZE, x=9, y=5),
+        "one pixel.gif": encoded(photo((1, 1)), "GIF"),
+        "one pixel.jpg": encoded(photo((1, 1)), "JPEG"),
         "one pixel.png": encoded(photo((1, 1)), "PNG"),
         "tall.png": encoded(photo((1, 20000)), "PNG"),
         "wide.png": encoded(photo((20000, 1)), "PNG"),
@@ -232,6 +356,7 @@ def write_odd(folder: Path) -> list[str]:
         "UPPER.JPG": encoded(photo(), "JPEG"),
         "cut in a later picture.gif": whole["animated.gif"][: len(whole["animated.gif"]) * 4 // 5],
         "bad exif.jpg": encoded(photo(), "JPEG", exif=b"Exif\0\0II*\0garbage garbage"),
+        "codes by default.jpg": _without_segment(b"\xff\xc4"),  # as the frames of films are
         "more behind.jpg": encoded(photo(), "JPEG") + b"garbage" * 100,
     }
     for name, data in made.items():
@@ -239,4 +364,17 @@ def write_odd(folder: Path) -> list[str]:
     return sorted(made)
 
 
-__all__ = ["encoded", "oriented", "photo", "png", "write_broken", "write_odd"]
+__all__ = [
+    "encoded",
+    "exchanged_profile",
+    "gif_with_frame",
+    "icns",
+    "ico",
+    "many_scans",
+    "oriented",
+    "photo",
+    "png",
+    "png_chunk",
+    "write_broken",
+    "write_odd",
+]

@@ -30,6 +30,7 @@ from cbir.images.decode import (
     from_pil,
     prepare_pillow,
 )
+from cbir.images.guards import check_icon
 from cbir.images.resize import parse_crop, resize
 from cbir.types import DecodedImage, Failure, ImageInput, ImageRef, LoadedImage, Pixels
 
@@ -134,7 +135,7 @@ def _header_pixels(source: bytes | BinaryIO) -> int:
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     prepare_pillow()
     try:
-        file.seek(0)
+        check_icon(file, MAX_PIXELS)
         with Image.open(file, formats=FORMATS) as image:
             return image.width * image.height
     except Exception:  # `decode` says what is wrong
@@ -153,8 +154,9 @@ def prepare(source: ImageInput, spec: EmbedderSpec, crop: str | None = None) -> 
         try:
             with open(name, "rb") as file:
                 data = file.read()
-        except OSError as error:
-            raise ImageError(f"cannot be read ({error.strerror})", name) from None
+        except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+            reason = getattr(error, "strerror", None) or error
+            raise ImageError(f"cannot be read ({reason})", name) from None
         try:
             decoded, content = decode(data, options), content_hash(data)
         except ImageError as error:

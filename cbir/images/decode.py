@@ -8,18 +8,20 @@
 - Limits are checked on the header's size, before memory is taken: 100 million pixels in memory, one
   thousand million in the header.
 - A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (libjpeg does it while decoding), as long as
-  both sides stay at least twice the size that is needed. A progressive JPEG holds all of its
-  coefficients, so its whole size counts against the limit.
+  both sides stay at least twice the size that is needed. One of several scans (a progressive one)
+  holds all of its coefficients, so its whole size counts against the limit. Large pictures of other
+  formats are averaged over blocks, within the same bound.
 - A file that ends early is refused ("truncated"): half a picture would be silently wrong. A flipped
   bit that the format cannot notice decodes to what it decodes to.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
+import logging
 import os
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +29,12 @@ from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
 from cbir.errors import ImageError, UsageError
+from cbir.images.guards import check_icon, several_scans
 from cbir.images.modes import to_rgb
+from cbir.images.reasons import is_passing, not_an_image, one_line, why
 from cbir.types import DecodedImage, Pixels
 
 Source: TypeAlias = "bytes | str | os.PathLike[str] | BinaryIO"
@@ -39,6 +43,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "
            "TGA", "ICO", "ICNS", "PCX", "SGI", "JPEG2000", "QOI", "DDS")  # fmt: skip
 MAX_PIXELS = 100_000_000
 MAX_HEADER_PIXELS = 1_000_000_000
+REDUCED_PIXELS = 4_000_000
 
 # Our own limits are checked in `_check_size`, for every picture and before it is loaded; Pillow's
 # would only add a warning and a second, other limit.
@@ -46,6 +51,7 @@ Image.MAX_IMAGE_PIXELS = None
 # Pillow warns of odd metadata, which the rules above ignore. `catch_warnings` around each decode
 # would not do: it is not safe in several threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr
 _ready: list[bool] = []
 
 
@@ -74,7 +80,10 @@ def content_hash(source: Source) -> bytes:
                 digest.update(block)
             return digest.digest()
     except OSError as error:
-        raise ImageError(f"cannot be read ({error.strerror})") from None
+        reason = f"cannot be read ({error.strerror or error})"
+        raise ImageError(reason, passing=is_passing(error)) from None
+    except ValueError as error:  # a path that no file can have
+        raise ImageError(f"cannot be read ({one_line(error)})") from None
 
 
 def decode(source: Source, options: DecodeOptions | None = None) -> DecodedImage:
@@ -91,10 +100,8 @@ def decode(source: Source, options: DecodeOptions | None = None) -> DecodedImage
         raise
     except MemoryError:
         raise ImageError("needs more memory than there is") from None
-    except OSError as error:
-        raise ImageError(_reason(error)) from None
     except Exception as error:  # decoders of hostile files raise whatever they like
-        raise ImageError(f"damaged: {_line(error)}") from None
+        raise ImageError(why(error), passing=is_passing(error)) from None
 
 
 def from_array(array: Pixels) -> DecodedImage:
@@ -114,9 +121,13 @@ def from_pil(image: Image.Image) -> DecodedImage:
     """A PIL image as an upright picture; ImageError where it cannot be loaded."""
     try:
         upright = _upright(image)
+        if 0 in upright.size:
+            raise ImageError(f"has no pixels ({upright.width} x {upright.height})")
         pixels = to_rgb(upright)
+    except ImageError:
+        raise
     except Exception as error:  # lazily loaded files fail here
-        raise ImageError(f"damaged: {_line(error)}") from None
+        raise ImageError(f"damaged: {one_line(error)}") from None
     return DecodedImage(pixels, upright.width, upright.height, image.format or "PIL")
 
 
@@ -127,7 +138,22 @@ def prepare_pillow() -> None:
 
         Image.init()
         pillow_heif.register_heif_opener(thumbnails=False)
+        _silence_libtiff()
         _ready.append(True)
+
+
+def _silence_libtiff() -> None:
+    """Where it can be reached: let libtiff not write to stderr, past Python, what is wrong.
+
+    Pillow raises for the same faults. Looking a name up in its extension module also finds those of
+    the libraries that it is linked with; not on Windows, where the messages stay.
+    """
+    try:
+        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+    except (AttributeError, OSError):
+        return
+    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    set_handler(None)
 
 
 @contextmanager
@@ -147,22 +173,23 @@ def _decode(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
     file.seek(0)
     if not head:
         raise ImageError("empty file")
+    check_icon(file, options.max_pixels)
+    scans = several_scans(file)
     try:
         image: Image.Image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        raise ImageError(_what(head)) from None
+        raise ImageError(not_an_image(head)) from None
     with image:
         width, height = image.size
         _check_header(image, options)
         if options.min_side is not None:
             _draft(image, options.min_side)
-        _check_size(image, (width, height), options)
+        _check_size((width, height) if scans else image.size, options)
         image.load()
         kind = image.format or "image"
         orientation = _orientation(image)
-        if options.min_side is not None:
-            image = _reduced(image, options.min_side)
-        pixels = to_rgb(image)
+        pixels = to_rgb(image, _factor(image, options.min_side))
+    del image  # so that its memory can be had for the turned copy
     upright = np.ascontiguousarray(_TURNS[orientation](pixels))
     if orientation >= 5:
         width, height = height, width
@@ -179,14 +206,12 @@ def _check_header(image: ImageFile.ImageFile | Image.Image, options: DecodeOptio
         )
 
 
-def _check_size(image: Image.Image, whole: tuple[int, int], options: DecodeOptions) -> None:
+def _check_size(size: tuple[int, int], options: DecodeOptions) -> None:
     """Refuse what would take too much memory, as it would be decoded now."""
-    progressive = bool(image.info.get("progressive") or image.info.get("progression"))
-    width, height = whole if progressive else image.size
-    if width * height > options.max_pixels:
+    if size[0] * size[1] > options.max_pixels:
         raise ImageError(
-            f"too large: {width} x {height} pixels in memory; at most {options.max_pixels:,} are "
-            "read (cbir index --max-megapixels)"
+            f"too large: {size[0]} x {size[1]} pixels in memory; at most {options.max_pixels:,} "
+            "are read (cbir index --max-megapixels)"
         )
 
 
@@ -201,16 +226,11 @@ def _draft(image: Image.Image, min_side: int) -> None:
             return
 
 
-def _reduced(image: Image.Image, min_side: int) -> Image.Image:
-    """Large pictures of other formats: averaged over blocks before they are converted."""
-    factor = min(image.size) // (2 * min_side)
-    if factor < 2 or image.width * image.height < 4_000_000:
-        return image
-    if image.mode in ("RGB", "L", "RGBA", "LA", "CMYK", "YCbCr", "LAB"):
-        smaller = image.reduce(factor)
-        smaller.info = image.info
-        return smaller
-    return image
+def _factor(image: Image.Image, min_side: int | None) -> int:
+    """The blocks over which a large picture is averaged."""
+    if min_side is None or image.width * image.height < REDUCED_PIXELS:
+        return 1
+    return max(1, min(image.size) // (2 * min_side))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -251,41 +271,3 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-def _what(head: bytes) -> str:
-    """Why the bytes are no picture, as far as the first ones tell."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "not an image: it is HTML"
-    if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"svg" in text):
-        return "not supported: SVG is a vector format"
-    if text.startswith(b"%pdf"):
-        return "not supported: PDF is a document format"
-    if text.startswith(b"%!ps"):
-        return "not supported: PostScript is a vector format"
-    if text.startswith((b"<?xml", b"{", b"[")):
-        return "not an image: it is text"
-    if head[4:8] == b"ftyp" and head[8:12] not in (b"avif", b"heic", b"mif1", b"heix", b"avis"):
-        return "not supported: it is a video"
-    if head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):
-        return "not supported: it is a video"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return "not an image: it is text"
-    return "not an image that can be read: damaged, or of a format that is not known"
-
-
-def _reason(error: OSError) -> str:
-    text = _line(error)
-    if "truncated" in text.lower() or "unexpected end" in text.lower():
-        return "truncated: the file ends early"
-    if error.errno is not None:
-        return f"cannot be read ({error.strerror or text})"
-    return f"damaged: {text}"
-
-
-def _line(error: BaseException) -> str:
-    if isinstance(error, struct.error | EOFError):
-        return "the file ends early"
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]

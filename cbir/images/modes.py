@@ -6,13 +6,17 @@
   finite counts as the least finite value
 - transparency (LA, PA, RGBA, La, RGBa, a transparent colour): laid onto white
 - CMYK, YCCK: by the embedded profile, else Pillow's inversion; LAB, HSV, YCbCr: Pillow's
-- an embedded ICC profile: converted to sRGB; one that cannot be read is ignored
+- an embedded ICC profile: converted to sRGB; one that cannot be read, or is of another kind of
+  colours, is ignored, and so is one of wide grey
 - 1-bit, grey, palette: plain conversion
+
+All is done in bands of rows, so that next to the picture and the result little memory is needed.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,37 +24,85 @@ from PIL import Image, ImageCms
 
 from cbir.types import Pixels
 
+BAND_PIXELS = 2_000_000
+
 _ALPHA = {"LA", "PA", "RGBA", "La", "RGBa"}
+_LINEAR = {"RGB", "L", "CMYK", "YCbCr"}
+_PROFILED = {"RGB", "L", "CMYK", "LAB"}
 _SRGB: list[Any] = []
 
 
-def to_rgb(image: Image.Image) -> Pixels:
-    """RGB uint8 (h, w, 3), C order, by the rules above. The picture itself stays as it is."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = _grey(np.asarray(image), image.mode)
-        return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
-    if image.mode in _ALPHA or "transparency" in image.info:
-        return _onto_white(image)
-    image = _to_srgb(image)
-    return np.ascontiguousarray(np.asarray(image if image.mode == "RGB" else image.convert("RGB")))
+def to_rgb(image: Image.Image, factor: int = 1) -> Pixels:
+    """RGB uint8 (h, w, 3), C order, by the rules above. The picture itself stays as it is.
+
+    factor: the result is averaged over blocks of so many pixels in each direction; sides that are
+    no multiple of it are rounded up, as by `Image.reduce`.
+    """
+    height, width = -(-image.height // factor), -(-image.width // factor)
+    made = np.empty((height, width, 3), np.uint8)
+    span = _span(image)
+    for top, band in _bands(image, factor):
+        pixels = _band(band, factor, span)
+        made[top // factor : top // factor + len(pixels)] = pixels
+    return made
 
 
-def _grey(values: Any, mode: str) -> Any:
-    """A plane of wide grey values as uint8."""
-    if mode == "F":
-        return _float_grey(np.asarray(values, np.float64))
-    wide = np.asarray(values, np.int64)
-    low, high = int(wide.min()), int(wide.max())
-    if low >= 0 and high <= 65535:
-        return ((wide + 128) // 257).astype(np.uint8)
-    return _stretched(wide.astype(np.float64), low, high)
+def _bands(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """The picture's bands from top to bottom: first row, band. Each begins at a whole block."""
+    rows = max(1, BAND_PIXELS // (image.width * factor)) * factor
+    if rows >= image.height:
+        yield 0, image
+        return
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _float_grey(values: Any) -> Any:
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return np.zeros(values.shape, np.uint8)
-    low, high = float(finite.min()), float(finite.max())
+def _band(band: Image.Image, factor: int, span: tuple[float, float]) -> Pixels:
+    clear = band.mode in _ALPHA or "transparency" in band.info
+    if band.mode in ("I", "F") or band.mode.startswith("I;16"):
+        grey = _grey(band, span)
+        pixels: Pixels = np.repeat(grey[:, :, None], 3, axis=2)
+    elif clear:
+        pixels = _onto_white(band)
+    else:
+        if factor > 1 and band.mode in _LINEAR:  # cheaper before than after the conversion
+            info, band = band.info, band.reduce(factor)
+            band.info, factor = info, 1
+        pixels = np.asarray(_plain(band))
+    # Averaged only now: colours that cannot be seen, palette numbers and the one transparent colour
+    # must not be mixed.
+    return pixels if factor == 1 else np.asarray(Image.fromarray(pixels).reduce(factor))
+
+
+def _span(image: Image.Image) -> tuple[float, float]:
+    """Least and largest finite value of a picture of mode I or F; 0, 0 where there is none."""
+    if image.mode not in ("I", "F"):
+        return 0, 0
+    least, largest = [], []
+    for _, band in _bands(image):
+        values = np.asarray(band)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            least.append(float(finite.min()))
+            largest.append(float(finite.max()))
+    return (min(least), max(largest)) if least else (0, 0)
+
+
+def _grey(band: Image.Image, span: tuple[float, float]) -> Any:
+    """A band of wide grey values as uint8."""
+    values = np.asarray(band)
+    if band.mode == "F":
+        return _float_grey(values.astype(np.float64), *span)
+    if band.mode == "I" and (span[0] < 0 or span[1] > 65535):
+        return _stretched(values.astype(np.float64), *span)
+    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    clear = band.info.get("transparency")
+    if isinstance(clear, int):
+        grey[values == clear] = 255
+    return grey
+
+
+def _float_grey(values: Any, low: float, high: float) -> Any:
     filled = np.where(np.isfinite(values), values, low)
     if low >= 0 and high <= 1:
         return np.rint(filled * 255).astype(np.uint8)
@@ -67,30 +119,40 @@ def _stretched(values: Any, low: float, high: float) -> Any:
 
 def _onto_white(image: Image.Image) -> Pixels:
     """Lay a picture with transparency onto white."""
-    profile = image.info.get("icc_profile")
-    if image.mode == "La":  # Pillow has no direct way from there to RGBA
-        image = image.convert("LA")
-    layered = image if image.mode == "RGBA" else image.convert("RGBA")
-    alpha = layered.getchannel("A")
-    colours = layered.convert("RGB")
-    if profile and image.mode in ("RGBA", "RGB", "P"):
-        colours.info["icc_profile"] = profile
-        colours = _to_srgb(colours)
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        # A key of 16 bits; Pillow has cut the picture's own values to their upper 8 bits.
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+    alpha = image.convert("RGBA").getchannel("A")
     white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(colours, mask=alpha)
-    return np.ascontiguousarray(np.asarray(white))
+    white.paste(_plain(image), mask=alpha)
+    return np.asarray(white)
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Convert by the embedded profile, where there is one that fits."""
+def _plain(image: Image.Image) -> Image.Image:
+    """A picture as RGB, by its profile where one fits; transparency is ignored."""
     profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "L", "CMYK", "LAB"):
+    if profile:
+        base = image
+        if image.mode not in _PROFILED:
+            base = image.convert("L" if image.mode in ("LA", "1") else "RGB")
+        converted = _to_srgb(base, profile)
+        if converted is not None:
+            return converted
+    if image.mode == "RGB":
         return image
+    # Pillow would look for the transparent colour in the result.
+    return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
     if not _SRGB:
         _SRGB.append(ImageCms.createProfile("sRGB"))
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, _SRGB[0], outputMode="RGB")
+        return ImageCms.profileToProfile(image, source, _SRGB[0], outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image
-    return image if converted is None else converted
+        return None

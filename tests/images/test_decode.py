@@ -17,7 +17,16 @@ from PIL import Image
 
 from cbir.errors import ImageError, UsageError
 from cbir.images import DecodeOptions, content_hash, decode, from_array, from_pil, resize
-from tests.broken import encoded, oriented, photo, png, write_broken, write_odd
+from tests.broken import (
+    encoded,
+    exchanged_profile,
+    gif_with_frame,
+    oriented,
+    photo,
+    png,
+    write_broken,
+    write_odd,
+)  # fmt: skip
 
 RGB = np.asarray(photo())
 
@@ -54,13 +63,28 @@ def test_an_invalid_orientation_is_ignored(orientation: int) -> None:
     assert close(decode(oriented(orientation)).pixels, RGB, 6)
 
 
-def test_heic_and_avif_are_turned_once() -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_heic_and_avif_are_turned_once(orientation: int, kind: str) -> None:
+    """Their files say it in a box of their own, and in EXIF too."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(photo(), kind, exif=exif.tobytes(), quality=95)
+    assert (b"irot" in data or b"imir" in data) is (orientation > 1)
+    found, wanted = decode(data), TURNS[orientation]
+    assert close(found.pixels, wanted, 6)
+    assert (found.height, found.width) == wanted.shape[:2]
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(from_pil(image).pixels, found.pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_wide_grey_is_turned_too(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    for kind in ("HEIF", "AVIF"):
-        found = decode(encoded(photo(), kind, exif=exif.tobytes(), quality=95))
-        assert close(found.pixels, np.rot90(RGB, -1), 6), kind
-        assert (found.width, found.height) == (36, 48), kind
+    image = Image.fromarray(np.arange(6, dtype=np.uint16).reshape(2, 3) * 257)
+    found = decode(encoded(image, kind, exif=exif)).pixels
+    assert found[:, :, 0].tolist() == [[3, 0], [4, 1], [5, 2]]
 
 
 def test_exif_that_cannot_be_read_is_ignored() -> None:
@@ -136,24 +160,18 @@ def test_profiles_are_applied() -> None:
     from PIL import ImageCms
 
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = bytearray(srgb)
-    at = {}
-    count = int.from_bytes(srgb[128:132], "big")
-    for i in range(count):
-        entry = 132 + 12 * i
-        at[srgb[entry : entry + 4]] = entry
-    red, blue = at[b"rXYZ"], at[b"bXYZ"]
-    swapped[red + 4 : red + 12] = srgb[blue + 4 : blue + 12]
-    swapped[blue + 4 : blue + 12] = srgb[red + 4 : red + 12]
+    swapped = exchanged_profile()
     flat = Image.new("RGB", (4, 4), (200, 40, 60))
     same = decode(encoded(flat, "PNG", icc_profile=srgb)).pixels
-    other = decode(encoded(flat, "PNG", icc_profile=bytes(swapped))).pixels
+    other = decode(encoded(flat, "PNG", icc_profile=swapped)).pixels
     assert close(same, np.asarray(flat), 1)
     assert close(other, np.full((4, 4, 3), (60, 40, 200), np.uint8), 4)
     broken = decode(encoded(flat, "PNG", icc_profile=b"garbage" * 40)).pixels
     assert np.array_equal(broken, np.asarray(flat))
+    large = decode(encoded(flat, "JPEG", quality=95, icc_profile=srgb + b"\0" * 3_000_000)).pixels
+    assert close(large, np.asarray(flat), 2)
     clear = flat.convert("RGBA")
-    found = decode(encoded(clear, "PNG", icc_profile=bytes(swapped))).pixels
+    found = decode(encoded(clear, "PNG", icc_profile=swapped)).pixels
     assert close(found, other, 1)
 
 
@@ -208,7 +226,8 @@ def test_limits_come_from_the_header() -> None:
 
 def test_broken_files_say_why(tmp_path: Path) -> None:
     names = write_broken(tmp_path)
-    assert len(names) >= 60
+    assert len(names) >= 100
+    assert sum(os.path.getsize(tmp_path / name) for name in names) < 10_000_000
     for name in names:
         with pytest.raises(ImageError) as caught:
             decode(str(tmp_path / name), DecodeOptions(224))
@@ -219,6 +238,9 @@ def test_broken_files_say_why(tmp_path: Path) -> None:
         "empty.jpg": "empty file", "page.jpg": "HTML", "drawing.png": "SVG", "document.jpg": "PDF",
         "movie.jpg": "video", "plain.jpg": "text", "cut 0.5.jpg": "truncated",
         "cut 0.5.png": "truncated", "bomb.jpg": "too large", "bomb.png": "too large",
+        "bomb.ico": "an icon with a picture of 14000 x 14000", "bomb frame.gif": "60000 x 60000",
+        "bomb scans.jpg": "3000 scans", "bomb real.png": "14000 x 14000 pixels in memory",
+        "movie.gif": "video", "script.jpg": "PostScript", "cut 0.5.qoi": "truncated",
     }  # fmt: skip
     for name, word in wanted.items():
         with pytest.raises(ImageError, match=word):
@@ -230,7 +252,9 @@ def test_broken_files_say_why(tmp_path: Path) -> None:
 
 
 def test_odd_files_decode(tmp_path: Path) -> None:
-    for name in write_odd(tmp_path):
+    names = write_odd(tmp_path)
+    assert len(names) >= 80
+    for name in names:
         found = decode(str(tmp_path / name), DecodeOptions(224))
         assert found.pixels.ndim == 3 and found.pixels.shape[2] == 3, name
         assert found.format and found.width >= 1, name
@@ -265,11 +289,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 SOUND = {
     kind: encoded(photo(), kind)
-    for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "ICO", "TGA")
-}
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "ICO", "TGA",
+                 "JPEG2000", "PCX", "SGI", "QOI", "DDS", "PPM")
+} | {
+    "scans": encoded(photo(), "JPEG", progressive=True),
+    "profile": encoded(photo(), "JPEG", icc_profile=exchanged_profile()),
+    "exif": oriented(6),
+    "palette": encoded(photo().quantize(9), "PNG", transparency=b"\0\x80"),
+    "lzw": encoded(photo(), "TIFF", compression="tiff_lzw"),
+    "fax": encoded(photo(mode="1"), "TIFF", compression="group4"),
+    "bitmap": encoded(photo((32, 32), "RGBA"), "ICO", bitmap_format="bmp"),
+}  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(SOUND)), st.data())
 def test_flipped_bits_and_cuts_never_raise_anything_else(kind: str, data: st.DataObject) -> None:
     changed = bytearray(SOUND[kind])
@@ -283,6 +316,87 @@ def test_flipped_bits_and_cuts_never_raise_anything_else(kind: str, data: st.Dat
         assert error.reason
     else:
         assert found.pixels.dtype == np.uint8
+
+
+def test_headers_that_disagree() -> None:
+    """A GIF's picture may lie beside the GIF's corner, and be larger than the GIF says."""
+    found = decode(gif_with_frame(48, 36, x=9, y=5)).pixels
+    assert found.shape == (41, 57, 3)
+    assert np.array_equal(found[5:, 9:], decode(encoded(photo(), "GIF")).pixels)
+
+
+CHILD = """
+import sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from cbir.errors import ImageError
+from cbir.images import DecodeOptions, decode
+def one(name):
+    try:
+        decode(name, DecodeOptions(224))
+    except ImageError:
+        pass
+    return list(warnings.filters)
+with ThreadPoolExecutor(4) as pool:
+    seen = list(pool.map(one, sys.argv[1:]))
+assert all(filters == seen[0] for filters in seen)
+"""
+
+
+@pytest.mark.parametrize("how", ["error", "always"])
+def test_nothing_is_said_on_stderr(how: str, tmp_path: Path) -> None:
+    """No warning, no logged error, and nothing from libtiff past Python; in threads."""
+    names = [*write_broken(tmp_path), *write_odd(tmp_path)]
+    fax = bytearray(encoded(photo((300, 300), "1"), "TIFF", compression="group4"))
+    fax[20:60] = os.urandom(40)
+    (tmp_path / "fax codes.tif").write_bytes(fax)
+    done = subprocess.run(
+        [sys.executable, "-W", how, "-c", CHILD, *names, "fax codes.tif"],
+        cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_large_picture_takes_little_more_than_itself() -> None:
+    """90 million pixels: 360 MB in Pillow, 270 MB as an array, and not much besides."""
+    code = """
+import io, resource, zlib
+from cbir.images import decode
+from tests.broken import photo, png
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def packed(row, times):
+    packer = zlib.compressobj(1)
+    return b"".join(packer.compress(row * 100) for _ in range(times // 100)) + packer.flush()
+data = png(9000, 10000, packed(b"\\0" + bytes(27000), 10000))
+decode(png(10, 10, packed(b"\\0" + bytes(30), 100)))
+before = peak()
+assert decode(data).pixels.shape == (10000, 9000, 3)
+print(peak() - before)
+""".replace("\\\\", "\\")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 690
+
+
+def test_reading_that_fails_is_told_from_damage(tmp_path: Path) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    for act in (decode, content_hash):
+        for source in (Failing(encoded(photo(), "PNG")), str(tmp_path / "none"), str(tmp_path)):
+            with pytest.raises(ImageError, match="cannot be read") as caught:
+                act(source)
+            assert caught.value.passing
+        with pytest.raises(ImageError, match="null"):
+            act("a\0b")
+    with pytest.raises(ImageError) as caught:
+        decode(encoded(photo(), "JPEG")[:500])
+    assert not caught.value.passing
 
 
 def test_threads_agree(tmp_path: Path) -> None:
@@ -321,6 +435,9 @@ def test_arrays_and_pil_images() -> None:
     with Image.open(io.BytesIO(oriented(6))) as image:
         assert close(from_pil(image).pixels, np.rot90(RGB, -1), 6)
         assert (from_pil(image).width, from_pil(image).height) == (36, 48)
+    for size in ((0, 0), (5, 0), (0, 5)):
+        with pytest.raises(ImageError, match="has no pixels"):
+            from_pil(Image.new("RGB", size))
     with Image.open(io.BytesIO(encoded(photo(), "JPEG")[:700])) as image:
         with pytest.raises(ImageError, match="damaged"):
             from_pil(image)
