@@ -54,17 +54,16 @@ def jpeg_with_size(width: int, height: int) -> bytes:
     return bytes(data)
 
 
-def tiff_with_size(width: int, height: int) -> bytes:
-    """A TIFF whose header claims another size."""
+def tiff_with(changed: dict[int, int]) -> bytes:
+    """A TIFF with other values of some tags in its header."""
     data = bytearray(encoded(photo(), "TIFF"))
     (at,) = struct.unpack("<I", data[4:8])
     (count,) = struct.unpack("<H", data[at : at + 2])
     for i in range(count):
         entry = at + 2 + 12 * i
         tag = struct.unpack("<H", data[entry : entry + 2])[0]
-        if tag in (256, 257):
-            value = width if tag == 256 else height
-            data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, value)
+        if tag in changed:
+            data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, changed[tag])
     return bytes(data)
 
 
@@ -195,7 +194,7 @@ def _bombs() -> dict[str, bytes]:
         "bomb.gif": bytes(huge_gif),
         "bomb.bmp": bytes(huge_bmp),
         "bomb.jpg": jpeg_with_size(65500, 65500),
-        "bomb.tif": tiff_with_size(60000, 60000),
+        "bomb.tif": tiff_with({256: 60000, 257: 60000}),
         "bomb.ppm": b"P6 60000 60000 255\n" + b"\0" * 100,
         "bomb text.png": png(48, 36, zlib.compress(b"\0"), extra=text),
         "no width.png": png(0, 36, zlib.compress(b"\0" * 1000)),
@@ -261,6 +260,8 @@ def _damaged() -> dict[str, bytes]:
         "no tables.jpg": _without_segment(b"\xff\xdb"),
         "no frame.jpg": _without_segment(b"\xff\xc0"),
         "no scan.jpg": encoded(photo(), "JPEG").split(b"\xff\xda")[0],
+        "samples.tif": tiff_with({277: 60000}),
+        "strips.tif": tiff_with({273: 0x7FFFFFFF}),
         "no directory.tif": b"II*\0\xff\xff\xff\x7f" + b"\0" * 100,
     }
 

@@ -153,3 +153,78 @@ def test_what_cannot_be_prepared_is_said(tmp_path: Path) -> None:
         prepare(np.zeros((4, 4, 3)), SPEC)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="uint8"):
         prepare(io.BytesIO(b"x"), SPEC)  # type: ignore[arg-type]
+
+
+def test_a_file_that_vanished_may_come_back(folder: Path) -> None:
+    refs = scan(str(folder)).refs[:6]
+    os.remove(folder / "01.png")
+    batch = next(load(refs, options()))
+    assert [(ref.path, failure.passing) for ref, failure in batch.failures] == [
+        ("01.png", True),
+        ("05.png", False),
+    ]
+
+
+def _decoders() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("cbir-decode")]
+
+
+def test_errors_of_the_caller_come_through_and_end_the_threads(folder: Path) -> None:
+    def known(content: bytes) -> bool:
+        raise KeyError("the catalog is closed")
+
+    refs = scan(str(folder)).refs
+    with pytest.raises(KeyError, match="closed"):
+        list(load(refs, options(known=known, workers=3)))
+    assert not _decoders()
+
+    def ends() -> Iterator[ImageRef]:
+        yield from refs[:3]
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        list(load(ends(), options(workers=3)))
+    assert not _decoders()
+    load(refs, options()).close()  # type: ignore[attr-defined]  # never begun
+    assert not _decoders()
+
+
+def test_large_pictures_are_decoded_one_at_a_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    running = 0
+    lock = threading.Lock()
+    pause = threading.Event()
+
+    def watched(*args: object) -> object:
+        nonlocal running
+        with lock:
+            running += 1
+            at_once.append(running)
+        pause.wait(0.02)
+        try:
+            return decode(*args)  # type: ignore[arg-type]
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(module, "decode", watched)
+    refs = [ref for ref in scan(str(folder)).refs if ref.path not in ("05.png", "13.png")]
+    list(load(refs, options(workers=4)))
+    assert max(at_once) > 1
+    at_once.clear()
+    monkeypatch.setattr(module, "LARGE", 40 * 30 - 1)
+    list(load(refs, options(workers=4)))
+    assert max(at_once) == 1 and len(at_once) == len(refs)
+
+
+def test_a_path_that_no_file_can_have() -> None:
+    with pytest.raises(ImageError, match="null byte") as caught:
+        prepare("a\0b", SPEC)
+    assert caught.value.path == "a\0b"
+
+
+def test_a_picture_without_pixels_cannot_be_prepared() -> None:
+    with pytest.raises(ImageError, match="no pixels"):
+        prepare(Image.new("RGB", (0, 3)), SPEC)
