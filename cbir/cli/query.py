@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from cbir.query import Index
     from cbir.types import ImageInput, Ranking
 
-SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".pdf")
-
 
 @click.command("query", short_help="Find the nearest images of an example.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
@@ -91,8 +89,9 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
 def _check_outputs(options: dict[str, Any]) -> None:
     """Say what is wrong with an output file before the search, not after it."""
     from cbir.errors import UsageError
+    from cbir.present.sheet import FORMATS
 
-    for name, suffixes in (("html", None), ("sheet", SHEETS)):
+    for name, suffixes in (("html", None), ("sheet", tuple(FORMATS))):
         file = options[name]
         if file is None:
             continue

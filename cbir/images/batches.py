@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-import numpy as np
 from PIL import Image
 
 from cbir.config import EmbedderSpec
@@ -31,7 +30,7 @@ from cbir.images.decode import (
     prepare_pillow,
 )
 from cbir.images.guards import check_icon
-from cbir.images.resize import parse_crop, resize
+from cbir.images.resize import crop_box, parse_crop, resize
 from cbir.types import DecodedImage, Failure, ImageInput, ImageRef, LoadedImage, Pixels
 
 IN_MEMORY = 64 << 20
@@ -170,8 +169,7 @@ def prepare(source: ImageInput, spec: EmbedderSpec, crop: str | None = None) -> 
         content, name = content_hash(b"pixels" + decoded.pixels.tobytes()), "(picture)"
     pixels = decoded.pixels
     if crop is not None:
-        left, top, right, bottom = parse_crop(crop, decoded.width, decoded.height)
-        pixels = np.ascontiguousarray(pixels[top:bottom, left:right])
+        pixels = crop_box(pixels, parse_crop(crop, decoded.width, decoded.height))
     ready = resize(pixels, spec.input_size, spec.resize)
     ref = ImageRef("", name, 0, 0)
     return LoadedImage(ref, content, ready, decoded.width, decoded.height, decoded.format)

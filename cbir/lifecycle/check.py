@@ -15,6 +15,7 @@ from cbir.config import EmbedderSpec, FeatureExtractor
 from cbir.errors import CbirError, IndexDamagedError
 from cbir.index import FaissIndex, derived_files
 from cbir.lifecycle.embedders import SAVED, EmbedderRequest
+from cbir.lifecycle.folders import absence
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import SyncOptions, sync, writing
 from cbir.query.state import State, embeddings, load_state
@@ -131,7 +132,7 @@ def _file_faults(catalog: Catalog) -> Iterator[Fault]:
     changed: list[tuple[int, str]] = []
     for root in catalog.roots():
         states = catalog.states(root.id)
-        if not _there(root.path):
+        if absence(root.path):
             if states:
                 yield Fault(
                     "folder not there", len(states), (root.path,),
@@ -151,14 +152,6 @@ def _file_faults(catalog: Catalog) -> Iterator[Fault]:
     remedy = f"`cbir index`, or `{REPAIR}`"
     yield from _about_images("file gone", gone, remedy)
     yield from _about_images("file changed", changed, remedy)
-
-
-def _there(root: str) -> bool:
-    """Whether a root is a folder with something in it, that can be listed."""
-    try:
-        return bool(os.listdir(root))
-    except OSError:
-        return False
 
 
 def _embedder_faults(catalog: Catalog, row: EmbedderRow) -> Iterator[Fault]:

@@ -151,7 +151,7 @@ def make_plan(catalog: CatalogWriter, target: Target, options: PlanOptions) -> R
     below = target.prefix + "/" if target.prefix else ""
     known = {p: s for p, s in catalog.states(target.root.id).items() if p.startswith(below)}
     failed = {p: s for p, s in catalog.failed(target.root.id).items() if p.startswith(below)}
-    plan.offline = _absent(target)
+    plan.offline = absence(target.root.path)
     seen: set[str] = set()
     unlisted: tuple[str, ...] = ()
     if not plan.offline or os.path.isdir(target.folder):
@@ -191,9 +191,8 @@ def _compare(
     plan.todo.append((ref, known))
 
 
-def _absent(target: Target) -> str:
-    """Why nothing may be dropped: the root is not there, or is empty. "" where it is there."""
-    path = target.root.path
+def absence(path: str) -> str:
+    """Why nothing of a root may be dropped: it is not there, or is empty. "" where it is there."""
     if not os.path.isdir(path):
         return "is not there"
     try:

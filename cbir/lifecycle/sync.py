@@ -272,12 +272,13 @@ class _Sync:
     def _store(self, batch: Batch) -> None:
         """Embed what is new in a batch, then store all of it in one transaction."""
         fresh: dict[bytes, LoadedImage] = {}
+        row = self.catalog.embedder()
         for image in batch.images:
             if image.pixels is not None and image.content not in fresh:
-                if not self._has_feature(image.content):
+                if row is None or not self.catalog.has_feature(image.content, row.id):
                     fresh[image.content] = image
         contents = self._embed(list(fresh.values())) if fresh else []
-        row = self.catalog.embedder()
+        row = self.catalog.embedder()  # the first batch of an index has recorded it by now
         with self.catalog.writing() as seq:
             if contents and row is not None:
                 self.catalog.put_contents(row.id, contents)
@@ -286,10 +287,6 @@ class _Sync:
             for ref, failure in batch.failures:
                 self._store_failure(seq, ref, failure)
         self.report.embedded += len(contents)
-
-    def _has_feature(self, content: bytes) -> bool:
-        row = self.catalog.embedder()
-        return row is not None and self.catalog.has_feature(content, row.id)
 
     def _embed(self, images: Sequence[LoadedImage]) -> list[NewContent]:
         embedder = self.embedder.get()

@@ -36,7 +36,7 @@ _LINE: Color = (210, 214, 221)
 
 _LARGEST_SIDE = 16000  # pixels; WebP ends at 16383
 _MOST_PIXELS = 64_000_000
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".pdf": "PDF", ".png": "PNG", ".webp": "WEBP"}
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".pdf": "PDF", ".png": "PNG", ".webp": "WEBP"}
 _REPLACEMENT = "?"
 _ELLIPSIS = "…"
 
@@ -155,13 +155,13 @@ def write_sheet(path: str | os.PathLike[str], image: Image.Image) -> None:
     fails.
     """
     suffix = os.path.splitext(os.fspath(path))[1].lower()
-    if suffix not in _FORMATS:
+    if suffix not in FORMATS:
         raise UsageError(
-            f"sheet: expected a name that ends with {', '.join(sorted(_FORMATS))}; "
+            f"sheet: expected a name that ends with {', '.join(sorted(FORMATS))}; "
             f"received {visible(os.fspath(path))}."
         )
     stream = io.BytesIO()
-    image.save(stream, _FORMATS[suffix], quality=90, resolution=150.0)  # each where it applies
+    image.save(stream, FORMATS[suffix], quality=90, resolution=150.0)  # each where it applies
     write_whole(path, stream.getvalue())
 
 

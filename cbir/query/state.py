@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,11 +78,6 @@ def read_projection(generation: Generation, embedder: EmbedderRow | None) -> Pro
             f"The projection of generation {generation.id} cannot be read ({error}). Run "
             "`cbir index --refit`: it is fitted again from the stored features."
         ) from None
-
-
-def generation_spec(generation: Generation) -> dict[str, object]:
-    """The generation's settings as plain values."""
-    return dict(json.loads(generation.spec))
 
 
 def _base(
