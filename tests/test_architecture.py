@@ -25,6 +25,8 @@ HOMES = {
     "PIL": {"images", "present"},
     "pillow_heif": {"images"},
     "skimage": {"images", "evaluate"},
+    "sklearn": {"evaluate"},
+    "matplotlib": {"present"},
     "click": {"cli"},
     "tqdm": {"cli"},
     "jinja2": {"present"},

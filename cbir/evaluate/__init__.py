@@ -1,6 +1,6 @@
 """Measuring retrieval: ground truth, metrics, protocols, the classical floor."""
 
-from cbir.evaluate.classical import ColourHistogram, colour_histogram
+from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
 from cbir.evaluate.ground_truth import (
     Query,
@@ -36,6 +36,7 @@ __all__ = [
     "Answer",
     "Answers",
     "Attack",
+    "CLASSICAL",
     "ColourHistogram",
     "Embedded",
     "Measured",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
-from cbir.config import EmbedderSpec
+from cbir.config import EmbedderSpec, FeatureExtractor
 from cbir.types import Pixels, Vectors
 
 BINS = 8
@@ -36,3 +38,7 @@ class ColourHistogram:
     def features(self, pixels: Pixels) -> Vectors:
         """Uint8 (n, s, s, 3) → float32 (n, 512)."""
         return colour_histogram(pixels)
+
+
+CLASSICAL: Mapping[str, Callable[[], FeatureExtractor]] = {"classical/colour": ColourHistogram}
+"""All classical descriptors by name, as `--embedder` takes them."""

@@ -1,0 +1,17 @@
+"""`cbir benchmark`: measuring retrieval on one's own images."""
+
+from __future__ import annotations
+
+import click
+
+from cbir.cli.benchmark.recall import recall_command
+
+
+@click.group("benchmark", short_help="Measure retrieval on your own images.")
+def benchmark_command() -> None:
+    """Measure retrieval on your own images."""
+
+
+benchmark_command.add_command(recall_command)
+
+__all__ = ["benchmark_command"]

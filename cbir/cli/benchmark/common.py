@@ -1,0 +1,118 @@
+"""What the benchmark commands share: where the truth comes from, systems by name, numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from cbir.config import FeatureExtractor
+    from cbir.evaluate import Truth
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def truth_options(command: Command) -> Command:
+    """Where queries, gallery and labels come from: FOLDER, --manifest or --landmarks."""
+    for option in reversed(
+        [
+            click.argument("folder", required=False,
+                           type=click.Path(exists=True, file_okay=False)),
+            click.option("--manifest", metavar="CSV", type=click.Path(exists=True, dir_okay=False),
+                         help="Columns path (relative to the CSV), label, and any others."),
+            click.option("--query-where", multiple=True, metavar="TERM",
+                         help="Which images are queries. Default: all of the gallery, each left "
+                         "out of its own answer."),
+            click.option("--gallery-where", multiple=True, metavar="TERM",
+                         help="Which images may be found. Default: all."),
+            click.option("--landmarks", metavar="JSON",
+                         type=click.Path(exists=True, dir_okay=False),
+                         help="Gallery, and queries with ok/easy/hard/junk images and boxes."),
+            click.option("--difficulty", type=click.Choice(["easy", "medium", "hard"]),
+                         default="medium", show_default=True,
+                         help="With --landmarks: what counts as relevant."),
+            click.option("--groups", type=click.IntRange(min=2), metavar="N",
+                         help="With FOLDER: each N files, by name, show one thing (UKBench: 4)."),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def read_truth(command: str, folder: str | None, options: Mapping[str, Any]) -> Truth:
+    """The protocol that the options of `truth_options` name."""
+    from cbir import evaluate
+    from cbir.errors import UsageError
+
+    sources = [s for s in (folder, options["manifest"], options["landmarks"]) if s]
+    if len(sources) != 1:
+        raise UsageError(
+            f"{command}: expected one of FOLDER, --manifest CSV and --landmarks JSON; "
+            f"received {len(sources)}."
+        )
+    if options["manifest"]:
+        return evaluate.from_manifest(
+            options["manifest"], options["query_where"], options["gallery_where"]
+        )
+    if options["query_where"] or options["gallery_where"]:
+        raise UsageError("--query-where, --gallery-where: expected together with --manifest.")
+    if options["landmarks"]:
+        return evaluate.from_landmarks(options["landmarks"], options["difficulty"])
+    assert folder is not None
+    if options["groups"]:
+        return evaluate.from_groups(folder, options["groups"])
+    return evaluate.from_folders(folder)
+
+
+def load_embedder(name: str | None, options: Mapping[str, Any] | None = None) -> FeatureExtractor:
+    """An embedder by name or folder: classical ones, stock ones, saved ones.
+
+    `options` are those of `embedder_options` (cut, input_size, resize, weights); none: defaults.
+    """
+    from cbir.config import DEFAULT_EMBEDDER
+    from cbir.evaluate import CLASSICAL
+    from cbir.lifecycle import EmbedderRequest
+
+    name = name or DEFAULT_EMBEDDER
+    if name in CLASSICAL:
+        return CLASSICAL[name]()
+    if options is None:
+        return EmbedderRequest(name).load()
+    return EmbedderRequest(
+        name, options["cut"], options["input_size"], options["resize"], options["weights"]
+    ).load()
+
+
+def machine() -> dict[str, Any]:
+    """What a measurement was made with and on; no names of hosts or people."""
+    from cbir import __version__
+
+    return {
+        "cbir": __version__, "python": platform.python_version(), "system": platform.system(),
+        "processor": platform.machine(), "cores": os.cpu_count(),
+    }  # fmt: skip
+
+
+def number(value: float) -> str:
+    """Three decimals, without the leading zero: ".771"; "-" where there is none."""
+    return "-" if value != value else re.sub(r"^(-?)0(?=\.)", r"\1", f"{value:.3f}")
+
+
+def between(interval: tuple[float, float]) -> str:
+    """An interval in words: ".727 to .815"."""
+    return f"{number(interval[0])} to {number(interval[1])}"
+
+
+def plain(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Rounded numbers; None where there is none, since JSON has no NaN."""
+    return {name: None if v != v else round(v, 6) for name, v in values.items()}
+
+
+def pair(interval: tuple[float, float]) -> list[float | None]:
+    """An interval for JSON."""
+    return [None if v != v else round(v, 6) for v in interval]

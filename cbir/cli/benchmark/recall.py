@@ -1,0 +1,163 @@
+"""`cbir benchmark recall`: recall@k, mAP, MAP@R of one system, beside the floor."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbir.cli.benchmark.common import (
+    between,
+    load_embedder,
+    machine,
+    number,
+    pair,
+    plain,
+    read_truth,
+    truth_options,
+)
+from cbir.cli.benchmark.self_queries import self_queries_report
+from cbir.cli.options import embedder_options, index_option, json_option, strict_option
+
+if TYPE_CHECKING:
+    from cbir.evaluate import Answers, Measured, Summary, Truth
+
+SHOWN = ("recall@1", "recall@5", "recall@10", "mAP", "MAP@R", "P@10")
+
+
+@click.command("recall", short_help="recall@k, mAP, MAP@R with intervals.")
+@truth_options
+@click.option("--self-queries", is_flag=True,
+              help="No labels: ask the index -i for the sources of edited pictures.")  # fmt: skip
+@click.option("--sample", type=click.IntRange(min=1), default=200, show_default=True, metavar="N",
+              help="With --self-queries: how many sources.")  # fmt: skip
+@index_option
+@embedder_options
+@click.option("--dims", type=click.IntRange(min=1), metavar="N", default=256, show_default=True,
+              help="Length of an embedding, at most.")  # fmt: skip
+@click.option("--projection", type=click.Choice(["pca", "none"]), default="pca", show_default=True,
+              help="How features become embeddings, as of cbir index.")  # fmt: skip
+@click.option("-o", "--output", metavar="DIR",
+              help="Keep the raw answers there, for --rescore.")  # fmt: skip
+@click.option("--rescore", metavar="DIR", type=click.Path(exists=True, file_okay=False),
+              help="Compute the metrics of kept answers again; nothing is embedded.")  # fmt: skip
+@strict_option
+@json_option
+def recall_command(folder: str | None, **options: Any) -> None:
+    """Measure how well images are found: recall@k, mAP, MAP@R, P@k.
+
+    What is relevant comes from FOLDER (a folder for each class), from a --manifest with labels,
+    or from --landmarks; --self-queries needs none. A colour histogram is measured beside, as the
+    floor. Values are means over the queries that have a relevant image, with 95 % bootstrap
+    intervals. Features are kept in $CBIR_CACHE (else ~/.cache/cbir/features.sqlite), so that
+    nothing is embedded twice.
+    """
+    from cbir.cli.output import EXIT_SKIPPED, failures, quit_with, result
+
+    if options["self_queries"]:
+        self_queries_report(folder, options)
+        return
+    if options["rescore"]:
+        system, floor = _stored(options["rescore"])
+        skipped = []
+    else:
+        truth = read_truth("benchmark recall", folder, options)
+        done, below = _measured(truth, options)
+        system, floor, skipped = done.answers, below.answers, list(done.failures)
+        if options["output"]:
+            _keep(options["output"], system, floor)
+    result(_as_json(system, floor) if options["as_json"] else _text(system, floor))
+    failures(skipped)
+    if skipped and options["strict"]:
+        quit_with(EXIT_SKIPPED)
+
+
+def _measured(truth: Truth, options: dict[str, Any]) -> tuple[Measured, Measured]:
+    """The system that is asked for, and the floor."""
+    from cbir.catalog import FeatureCache, default_cache
+    from cbir.cli.output import Bar
+    from cbir.config import IndexSpec
+    from cbir.evaluate import ColourHistogram, measure
+
+    spec = IndexSpec(dims=options["dims"], projection=options["projection"])
+    with FeatureCache(default_cache()) as cache, Bar() as bar:
+        embedder = load_embedder(options["embedder"], options)
+        bar.stage(embedder.spec.backbone, len(truth.paths))
+        done = measure(truth, embedder, spec, cache, bar.advance)
+        bar.stage("colour histogram", len(truth.paths))
+        floor = measure(truth, ColourHistogram(), IndexSpec(projection="none"), cache, bar.advance)
+    return done, floor
+
+
+def _keep(folder: str, system: Answers, floor: Answers) -> None:
+    from dataclasses import replace
+
+    from cbir.present import write_whole
+
+    os.makedirs(folder, exist_ok=True)
+    for name, answers in (("answers.json", system), ("floor.json", floor)):
+        kept = replace(answers, about={**answers.about, "machine": machine()})
+        write_whole(os.path.join(folder, name), kept.to_json().encode())
+
+
+def _stored(folder: str) -> tuple[Answers, Answers]:
+    from cbir.errors import UsageError
+    from cbir.evaluate import Answers
+
+    found = []
+    for name in ("answers.json", "floor.json"):
+        try:
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                found.append(Answers.from_json(file.read()))
+        except OSError as error:
+            raise UsageError(
+                f"--rescore: expected answers.json and floor.json in {folder}, as --output keeps "
+                f"them; {name}: {error.strerror}."
+            ) from None
+    return found[0], found[1]
+
+
+def _text(system: Answers, floor: Answers) -> str:
+    from cbir.evaluate import summarise
+    from cbir.present import columns, count
+
+    summary = summarise(system)
+    rows = [_row(answers.system, summarise(answers)) for answers in (system, floor)]
+    left = (
+        f", and {count(summary.without_relevant, 'query', 'queries')} with nothing to find"
+        if summary.without_relevant
+        else ""
+    )
+    return (
+        f"{system.protocol}: {count(summary.queries, 'query', 'queries')}{left}; "
+        f"{count(summary.gallery, 'image')} in the gallery\n\n"
+        + columns(("system", *SHOWN), rows)
+        + "\n95 % intervals of the first line: "
+        + ", ".join(f"{n} {between(summary.intervals[n])}" for n in ("recall@1", "mAP", "MAP@R"))
+        + ". mAP by the rectangle rule.\n"
+    )
+
+
+def _row(name: str, summary: Summary) -> tuple[str, ...]:
+    return (name, *(number(summary.metrics[metric]) for metric in SHOWN))
+
+
+def _as_json(system: Answers, floor: Answers) -> str:
+    from cbir.evaluate import summarise
+
+    summary, below = summarise(system), summarise(floor)
+    whole = {
+        "protocol": system.protocol,
+        "embedder": system.about.get("embedder"),
+        "system": system.system,
+        "queries": summary.queries,
+        "without_relevant": summary.without_relevant,
+        "gallery": summary.gallery,
+        "metrics": plain(summary.metrics),
+        "intervals": {name: pair(found) for name, found in summary.intervals.items()},
+        "floor": {"system": floor.system, "metrics": plain(below.metrics)},
+        "about": dict(system.about),
+    }
+    return json.dumps(whole, indent=2) + "\n"
