@@ -41,9 +41,13 @@ def ink() -> str:
 
 
 def drawing(
-    width: float = 6.0, height: float = 3.6, rows: int = 1, columns: int = 1
+    width: float = 6.0, height: float = 3.6, rows: int = 1, columns: int = 1, text: float = 9.5
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches, and its axes row by row: grid behind, no box around."""
+    """A figure of so many inches, and its axes row by row: grid behind, no box around.
+
+    text: size of the axes' names in points; a page shows it larger or smaller, as it does the
+    figure: at width 6.0, 432 points, it is 9.5 pixels high where the figure is 432 pixels wide.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -52,16 +56,16 @@ def drawing(
         one.set_facecolor("none")
         one.grid(True, color=_LINE, linewidth=0.8)
         one.set_axisbelow(True)
-        one.tick_params(colors=_SOFT, labelsize=9, length=0)
+        one.tick_params(colors=_SOFT, labelsize=text - 0.5, length=0)
         for side in one.spines.values():
             side.set_color(_LINE)
         for hidden in ("top", "right"):
             one.spines[hidden].set_visible(False)
-        for text in (one.xaxis.label, one.yaxis.label):
-            text.set_color(_SOFT)
-            text.set_fontsize(9.5)
+        for name in (one.xaxis.label, one.yaxis.label):
+            name.set_color(_SOFT)
+            name.set_fontsize(text)
         one.title.set_color(_INK)
-        one.title.set_fontsize(10.5)
+        one.title.set_fontsize(text + 1)
     return figure, axes
 
 
