@@ -1,6 +1,6 @@
 """Measuring retrieval: ground truth, metrics, protocols, the classical floor."""
 
-from cbir.evaluate.answers import Answer, Answers, Pictures
+from cbir.evaluate.answers import Pictures
 from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
 from cbir.evaluate.ground_truth import (
@@ -29,7 +29,7 @@ from cbir.evaluate.metrics import (
     recall_at_k,
     relevant_recall_at_k,
 )
-from cbir.evaluate.protocol import Summary, compare, rank, summarise
+from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
 from cbir.evaluate.run import Measured, measure
 from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
 

@@ -14,7 +14,9 @@ import numpy as np
 
 from cbir.errors import UsageError
 from cbir.evaluate import metrics
-from cbir.evaluate.answers import SCORE_BINS, Answer, Answers, Pictures, score_counts
+from cbir.evaluate.answers import SCORE_BINS, Pictures, score_counts
+from cbir.evaluate.answers import Answer as Answer  # named here too: what `rank` returns
+from cbir.evaluate.answers import Answers as Answers
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.types import Ids, Vectors
 

@@ -11,10 +11,9 @@ import numpy as np
 from cbir.catalog import FeatureCache
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.embed import Projection, fit_gallery
-from cbir.evaluate.answers import Answers
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
 from cbir.evaluate.ground_truth import Query, Truth
-from cbir.evaluate.protocol import rank
+from cbir.evaluate.protocol import Answers, rank
 from cbir.types import Failure, Ids
 
 

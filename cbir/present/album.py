@@ -30,7 +30,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An embedded picture with all that the page says of it."""
+    """An embedded picture with all that the page says of it; `name` is its folder and file."""
 
     uri: str
     width: int
@@ -76,10 +76,15 @@ class Album:
                 _draw_box(made, shot.crop)
             self._known[key] = Picture(
                 to_data_uri(jpeg(made.image)), made.image.width, made.image.height,
-                visible(os.path.basename(shot.path)), visible(shot.path), file_url(shot.path),
+                _short(shot.path), visible(shot.path), file_url(shot.path),
                 made.problem, shot,
             )  # fmt: skip
         return self._known[key]
+
+
+def _short(path: str) -> str:
+    folder, name = os.path.split(path)
+    return visible(os.path.join(os.path.basename(folder), name))
 
 
 def _draw_box(made: Preview, crop: str) -> None:

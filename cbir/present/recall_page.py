@@ -25,7 +25,7 @@ from cbir.present.recall_plots import (
 from cbir.present.templating import render
 
 _QUERY_SIDE = 240
-_HIT_SIDE = 168
+_HIT_SIDE = 184
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +183,11 @@ def _plots(curves: Curves | None) -> Mapping[str, str]:
 
     if curves is None:
         return {}
-    drawn = {"recall": recall_plot(*curves.recall),
-             "precision": precision_recall_plot(*curves.precision)}  # fmt: skip
-    if curves.scores is not None:
-        drawn["scores"] = scores_plot(curves.scores)
+    drawn = {
+        "recall": recall_plot(*curves.recall),
+        "precision": precision_recall_plot(*curves.precision),
+        "scores": "" if curves.scores is None else scores_plot(curves.scores),
+    }
     return {name: Markup(svg) for name, svg in drawn.items()}
 
 
@@ -226,11 +227,11 @@ def _signed(value: float) -> str:
 
 
 def _interval(value: Value, signed: bool = False) -> str:
-    """The ends of an interval, "" where there is none: ".727 to .815"."""
+    """The ends of an interval: ".727 to .815"; it may break after "to"; "" where there is none."""
     if not math.isfinite(value.low) or not math.isfinite(value.high):
         return ""
     shown = _signed if signed else _number
-    return f"{shown(value.low)} to {shown(value.high)}"
+    return f"{shown(value.low)}\u00a0to {shown(value.high)}"
 
 
 def _share(value: float) -> str:

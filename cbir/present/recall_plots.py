@@ -94,7 +94,8 @@ def scores_plot(shown: Histogram) -> str:
         axes.axvline(shown.threshold, color=plots.ink(), linewidth=1.2, linestyle=(0, (2, 2)))
     axes.set_ylim(0)
     axes.locator_params(nbins=5)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    axes.xaxis.set_major_formatter(lambda value, _: _short(value))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     said = "Scores of relevant and of irrelevant pairs"
     if np.isfinite(shown.threshold):
         said += f"; equal error at {shown.threshold:.3f}"
@@ -120,6 +121,11 @@ def _shares(axes: Axes) -> None:
     """An upright axis from 0 to 1."""
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], labels=["0", ".25", ".5", ".75", "1"])
+
+
+def _short(value: float) -> str:
+    """A tick's number without its leading zero: "−.25"."""
+    return f"{round(value, 6) + 0.0:g}".replace("0.", ".").replace("-", "−")
 
 
 def _said(title: str, axis: str, lines: tuple[Line, ...], at: tuple[float, ...]) -> str:

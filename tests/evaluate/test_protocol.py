@@ -89,10 +89,6 @@ def test_stored_answers_give_the_same_numbers() -> None:
     again = Answers.from_json(answers.to_json())
     assert summarise(again) == summarise(answers)
     assert again.to_json() == answers.to_json()
-    with pytest.raises(UsageError, match="expected what a benchmark stored"):
-        Answers.from_json("{}")
-    with pytest.raises(UsageError, match="Update cbir"):
-        Answers.from_json(answers.to_json().replace('"format":1', '"format":2'))
 
 
 def test_two_systems_are_compared_query_by_query() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from cbir.present.recall_plots import Line
 
-HITS = 8
+HITS = 9
 WORST = 8
 BEST = 4
 PAIRS = 12
@@ -149,6 +149,10 @@ def _about(system: Answers) -> tuple[tuple[str, str], ...]:
     embedder, machine = about.get("embedder") or {}, about.get("machine") or {}
     size = embedder.get("input_size")
     how = (about.get("index_spec") or {}).get("projection")
+    if how == "pca" and not about.get("fitted"):
+        how = "none: too few images to fit one"
+    elif how == "pca":
+        how = f"pca, fitted on {count(about['fitted'], 'image')}"
     rows: list[tuple[str, Any]] = [
         ("Protocol", system.protocol),
         ("Embedder", embedder.get("backbone")),
@@ -156,8 +160,7 @@ def _about(system: Answers) -> tuple[tuple[str, str], ...]:
         ("Cut", embedder.get("cut")),
         ("Pooling", embedder.get("pooling")),
         ("Input", size and f"{size} px, {embedder.get('resize', '')}"),
-        ("Projection", how and ("none" if how == "none" else f"{how}, fitted on "
-                                f"{count(about.get('fitted') or 0, 'image')}")),
+        ("Projection", how),
         ("Dimensions", about.get("dims")),
         ("Left out", about.get("failures") and f"{count(about['failures'], 'file')} that cannot "
                                                "be used"),
@@ -200,9 +203,10 @@ def _curves(system: Answers, floor: Answers) -> Curves:
 
 def _score_facts(scores: Scores, floor: Scores) -> tuple[tuple[str, str], ...]:
     """AUC, equal error and overlap in words, the floor's in brackets."""
+    from cbir.present.numbers import score_text
 
     def beside(value: float, other: float, percent: bool = False) -> str:
-        shown = (f"{100 * v:.1f} %" if percent else number(v) for v in (value, other))
+        shown = (f"{100 * v:.1f}%" if percent else number(v) for v in (value, other))
         first, second = shown
         return f"{first} (floor {second})" if other == other else first
 
@@ -211,7 +215,7 @@ def _score_facts(scores: Scores, floor: Scores) -> tuple[tuple[str, str], ...]:
         ("pairs, irrelevant", f"{scores.irrelevant.sum():,}"),
         ("AUC", beside(scores.auc, floor.auc)),
         ("equal error", beside(scores.equal_error, floor.equal_error, True)),
-        ("at the score", number(scores.threshold)),
+        ("at the score", score_text(scores.threshold)),
         ("overlap", beside(scores.overlap, floor.overlap)),
     )
 
