@@ -95,6 +95,7 @@ def svg(figure: Figure, label: str) -> str:
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r" font-family: [^;]*;", "", text)  # the page's own
+    text = text.replace("xlink:href", "href")  # SVG 2: needs no other namespace
     for colour, name in _VARIABLES.items():
         text = text.replace(colour, f"var({name})")
     view = re.search(r'viewBox="([^"]+)"', text)

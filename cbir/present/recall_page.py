@@ -223,7 +223,7 @@ def _number(value: float) -> str:
 def _signed(value: float) -> str:
     """A difference: "+.120", "−.034"."""
     text = _number(value)
-    return text.replace("-", "−") if value < 0 else f"+{text}" if text != "-" else text
+    return text if text == "-" else text.replace("-", "−") if text[0] == "-" else f"+{text}"
 
 
 def _interval(value: Value, signed: bool = False) -> str:

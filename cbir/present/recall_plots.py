@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_SIZE = (4.5, 3.1)  # inches: 324 points, so that text of 11 is 10 pixels high on a phone
-_TEXT = 11.0
+_SIZE = (4.1, 2.9)  # inches: 295 points, about as many pixels as a phone has for it
+_TEXT = 11.5
 _TICKS = (1, 2, 5, 10, 20, 50, 100)
 
 
