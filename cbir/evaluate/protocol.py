@@ -110,7 +110,7 @@ def _values(answer: Answer, gallery: int) -> dict[str, float]:
     total = answer.total
     if not total:
         return dict.fromkeys(NAMES, float("nan"))
-    length = max(gallery, *KS, max(answer.ranks))
+    length = max(gallery, *KS, max(answer.ranks, default=0))
     flags = answer.flags(length)
     values = {f"recall@{k}": metrics.recall_at_k(flags, k) for k in KS}
     values["mAP"] = metrics.average_precision(flags, total)

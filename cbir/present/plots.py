@@ -7,8 +7,11 @@ serves a light page, a dark one and paper.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +26,18 @@ _INK, _SOFT, _LINE, _SURFACE = "#010101", "#020202", "#030303", "#040404"
 _VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _SURFACE: "--surface"} | {
     f"#0505{i:02d}": f"--series-{i}" for i in range(1, SERIES + 1)
 }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """While it is imported, Matplotlib remarks on folders that it cannot write, and on fonts."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def series(number: int) -> str:
@@ -48,7 +63,8 @@ def drawing(
     text: size of the axes' names in points; a page shows it larger or smaller, as it does the
     figure: at width 6.0, 432 points, it is 9.5 pixels high where the figure is 432 pixels wide.
     """
-    from matplotlib.figure import Figure
+    with _quiet():
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]

@@ -93,7 +93,8 @@ def scores_plot(shown: Histogram) -> str:
     if np.isfinite(shown.threshold):
         axes.axvline(shown.threshold, color=plots.ink(), linewidth=1.2, linestyle=(0, (2, 2)))
     axes.set_ylim(0)
-    axes.locator_params(nbins=5)
+    axes.locator_params(axis="x", nbins=6, steps=[1, 2, 2.5, 5, 10])
+    axes.locator_params(axis="y", nbins=5)
     axes.xaxis.set_major_formatter(lambda value, _: _short(value))
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     said = "Scores of relevant and of irrelevant pairs"
