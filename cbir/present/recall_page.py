@@ -196,13 +196,15 @@ def _case(case: Case, album: Album) -> _CaseView:
     first = "no relevant image came"
     if case.first is not None:
         first = f"first right at rank {case.first:,}"
+    facts = (f"AP {_number(case.ap)}",
+             f"{right} of the first {len(case.hits)} right" if case.hits else "",
+             first, f"{case.relevant:,} relevant in the gallery")  # fmt: skip
     return _CaseView(
         album.picture(case.query, _QUERY_SIDE),
         tuple(album.picture(hit, _HIT_SIDE) for hit in case.hits),
         None if case.later is None else album.picture(case.later, _HIT_SIDE),
-        (f"AP {_number(case.ap)}", f"{right} of the first {len(case.hits)} right", first,
-         f"{case.relevant:,} relevant in the gallery"),
-    )  # fmt: skip
+        tuple(fact for fact in facts if fact),
+    )
 
 
 def _pair(pair: Pair, album: Album) -> _PairView:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cbir.evaluate.cases import extreme_queries
+from cbir.evaluate.protocol import per_query
 from tests.cli.conftest import Done, Sample
 from tests.evaluate.helpers import labelled
 
@@ -97,14 +99,15 @@ def test_landmarks_have_no_classes_and_show_what_was_asked_for(
     shutil.copytree(sample.photos, root)
     (root / "gnd.json").write_text(json.dumps({"gallery": names, "queries": queries}))
     page = tmp_path / "page.html"
-    done = recall(command, "--landmarks", root / "gnd.json", "--html", page)
+    asked = ("--landmarks", root / "gnd.json", "--embedder", "classical/colour", "--html", page)
+    done = recall(command, *asked)
     text = page.read_text(encoding="utf-8")
     assert done.code == 0 and "This protocol has no labels" in text
     assert text.count("asked for the outlined part") == 2  # once as worst, once as best
     assert "1 more with nothing to find" in text and "coffee/" in text
     queries.pop(0)
     (root / "gnd.json").write_text(json.dumps({"gallery": names, "queries": queries}))
-    done = recall(command, "--landmarks", root / "gnd.json", "--html", page)
+    done = recall(command, *asked)
     text = page.read_text(encoding="utf-8")
     assert done.code == 0 and "No query has a relevant image in the gallery" in text
     assert "<svg" not in text and not re.search(r"\bnan\b", text, re.IGNORECASE)
@@ -140,4 +143,9 @@ def test_more_classes_than_can_be_shown(command: Run, tmp_path: Path) -> None:
     assert recall(command, "--rescore", tmp_path, "--html", page).code == 0
     text = page.read_text(encoding="utf-8")
     assert "The 40 lowest of 147 classes" in text and text.count('<p class="class">') == 40
+    ap = per_query(many)["mAP"]
+    shown = extreme_queries(many, ap, 8, best=False) + extreme_queries(many, ap, 4, best=True)
+    late = [i for i in shown if many.answers[i].ranks[0] > 9]
+    assert late and text.count('class="tag">first right') == len(late)
+    assert f"first right at rank {many.answers[late[0]].ranks[0]}<" in text
     assert "the 12 most frequent of" in text and text.count('<p class="times">') == 12

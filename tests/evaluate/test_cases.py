@@ -35,10 +35,11 @@ def test_confusions_by_hand() -> None:
         ("fox", "fox", 0.9, 1),
         ("elk", "cat", 0.9, 0),  # nothing to find: left out
         ("owl", "dog", 0.3, 2), ("owl", "cat", 0.2, 2),
+        ("ant", "cat", 0.1, 2), ("ant", "ant", 1, 1), ("ant", "ant", 1, 1),
     )  # fmt: skip
     found = confusions(answers)
     assert [(c.label, c.taken_for, c.count, c.queries) for c in found] == [
-        ("cat", "dog", 2, 4), ("dog", "cat", 1, 2), ("owl", "cat", 1, 2)
+        ("cat", "dog", 2, 4), ("dog", "cat", 1, 2), ("owl", "cat", 1, 2), ("ant", "cat", 1, 3)
     ]  # fmt: skip
     assert found[0].share == 0.5
     assert (found[0].query, found[0].hit) == (1, 101)  # the higher score of the two

@@ -32,9 +32,11 @@ def test_every_part_is_there(gallery: Gallery) -> None:
         ".771", ".727 to .815", "−.020", "−.050 to +.013", "All 10 classes",
         "the 2 most frequent of 30", "7 of 12 queries (58%)", "1 of 900 queries (1%)",
         "first right at rank 1,234", "no relevant image came", "asked for the outlined part",
-        "no hits", "n = 998", "2026-03-01 10:00", ".912 (floor .600)", "At most two of a class.",
+        "no hits", "3 of the first 9 right", "0 of the first 2 right",
+        "n = 998", "2026-03-01 10:00", ".912 (floor .600)", "At most two of a class.",
     ):  # fmt: skip
         assert words in text, words
+    assert "of the first 0" not in text
     read = Reader(made.html)
     assert len(read.all("svg", "plot")) == 3
     assert len(read.all("li", "case")) == 4
