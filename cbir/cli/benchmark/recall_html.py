@@ -73,7 +73,7 @@ def write_html(file: str, system: Answers, floor: Answers) -> None:
 def report_of(system: Answers, floor: Answers) -> RecallReport:
     """Everything that the page shows, from stored answers alone."""
     from cbir.evaluate import summarise
-    from cbir.evaluate.cases import by_class, confusions, extreme_queries
+    from cbir.evaluate.cases import by_class, confusions
     from cbir.evaluate.protocol import per_query
     from cbir.present.recall_page import RecallReport
 
@@ -82,7 +82,6 @@ def report_of(system: Answers, floor: Answers) -> RecallReport:
     summary = summarise(system)
     some, every = by_class(system, ap, CLASSES)
     pairs = confusions(system)
-    shown = system.pictures is not None
     return RecallReport(
         protocol=system.protocol,
         system=system.system,
@@ -97,8 +96,8 @@ def report_of(system: Answers, floor: Answers) -> RecallReport:
         classes_of=every,
         pairs=tuple(_pair(system, found) for found in pairs[:PAIRS]),
         pairs_of=len(pairs),
-        worst=_cases(system, ap, extreme_queries(system, ap, WORST, best=False)) if shown else (),
-        best=_cases(system, ap, extreme_queries(system, ap, BEST, best=True)) if shown else (),
+        worst=_cases(system, ap, WORST, best=False),
+        best=_cases(system, ap, BEST, best=True),
         notes=_notes(system),
         date=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
@@ -190,7 +189,7 @@ def _curves(system: Answers, floor: Answers) -> Curves:
 
     scores, below = score_split(system), score_split(floor)
     shown = None
-    if sum(scores.relevant) and sum(scores.irrelevant):
+    if scores.auc == scores.auc:
         right, wrong = (coarse(c / c.sum()) for c in (scores.relevant, scores.irrelevant))
         shown = Histogram(right, wrong, scores.threshold)
     return Curves(
@@ -206,8 +205,7 @@ def _score_facts(scores: Scores, floor: Scores) -> tuple[tuple[str, str], ...]:
     from cbir.present.numbers import score_text
 
     def beside(value: float, other: float, percent: bool = False) -> str:
-        shown = (f"{100 * v:.1f}%" if percent else number(v) for v in (value, other))
-        first, second = shown
+        first, second = (f"{100 * v:.1f}%" if percent else number(v) for v in (value, other))
         return f"{first} (floor {second})" if other == other else first
 
     return (
@@ -270,15 +268,15 @@ def _pair(answers: Answers, found: Confusion) -> Pair:
     from cbir.present.recall_page import Pair
 
     query = answers.answers[found.query]
-    return Pair(
-        _shot(answers, query.image, crop=query.crop),
-        _shot(answers, found.hit, score=query.scores[0], right=False),
-        found.count,
-        found.queries,
-    )
+    asked = _shot(answers, query.image, crop=query.crop)
+    hit = _shot(answers, found.hit, score=query.scores[0], right=False)
+    return Pair(asked, hit, found.count, found.queries)
 
 
-def _cases(answers: Answers, ap: Sequence[float], places: Sequence[int]) -> tuple[Case, ...]:
+def _cases(answers: Answers, ap: Sequence[float], most: int, *, best: bool) -> tuple[Case, ...]:
+    from cbir.evaluate.cases import extreme_queries
+
+    places = extreme_queries(answers, ap, most, best=best) if answers.pictures else ()
     return tuple(_case(answers, place, ap[place]) for place in places)
 
 
