@@ -1,7 +1,17 @@
 """Measuring retrieval: ground truth, metrics, protocols, the classical floor."""
 
 from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
+from cbir.evaluate.compare import (
+    Compare,
+    Comparison,
+    Problem,
+    Watch,
+    mark_front,
+    pareto_front,
+)
+from cbir.evaluate.compare import Row as CompareRow
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
+from cbir.evaluate.grid import Axes, Candidate, at_hand, grid
 from cbir.evaluate.ground_truth import (
     Query,
     Truth,
@@ -29,21 +39,31 @@ from cbir.evaluate.metrics import (
     relevant_recall_at_k,
 )
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
-from cbir.evaluate.run import Measured, measure
+from cbir.evaluate.run import Measured, TruthFeatures, answered, measure, truth_features
 from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
 
 __all__ = [
     "Answer",
     "Answers",
     "Attack",
+    "Axes",
     "CLASSICAL",
+    "Candidate",
     "ColourHistogram",
+    "Compare",
+    "CompareRow",
+    "Comparison",
     "Embedded",
     "Measured",
+    "Problem",
     "Query",
     "SelfReport",
     "Summary",
     "Truth",
+    "TruthFeatures",
+    "Watch",
+    "answered",
+    "at_hand",
     "average_precision",
     "average_precision_trapezoid",
     "bootstrap_interval",
@@ -57,14 +77,17 @@ __all__ = [
     "from_labels",
     "from_landmarks",
     "from_manifest",
+    "grid",
     "index_recall_at_k",
     "index_recall_by_id",
     "map_at_r",
+    "mark_front",
     "mean",
     "measure",
     "n_s",
     "ndcg",
     "paired_difference",
+    "pareto_front",
     "precision_at_k",
     "r_precision",
     "rank",
@@ -72,4 +95,5 @@ __all__ = [
     "relevant_recall_at_k",
     "self_queries",
     "summarise",
+    "truth_features",
 ]

@@ -96,4 +96,4 @@ def test_a_crop_is_asked_alone(classes: Path, grid: GridEmbedder) -> None:
     part = grid.features(loaded.pixels[None])[0]
     other = embed_files([files[answers[1].hits[0]]], grid).features[0]
     cosine = part @ other / np.linalg.norm(part) / np.linalg.norm(other)
-    assert answers[1].scores[0] == pytest.approx(float(cosine), abs=1e-5)
+    assert answers[1].scores[0] == pytest.approx(float(cosine), abs=1e-3)  # rounded as the cache
