@@ -1,15 +1,9 @@
 """Measuring retrieval: ground truth, metrics, protocols, the classical floor."""
 
 from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
-from cbir.evaluate.compare import (
-    Compare,
-    Comparison,
-    Problem,
-    Watch,
-    mark_front,
-    pareto_front,
-)
-from cbir.evaluate.compare import Row as CompareRow
+from cbir.evaluate.compare import Compare, Watch
+from cbir.evaluate.comparison import Comparison, Problem
+from cbir.evaluate.comparison import Row as CompareRow
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
 from cbir.evaluate.grid import Axes, Candidate, at_hand, grid
 from cbir.evaluate.ground_truth import (
@@ -38,6 +32,7 @@ from cbir.evaluate.metrics import (
     recall_at_k,
     relevant_recall_at_k,
 )
+from cbir.evaluate.pareto import pareto_front
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
 from cbir.evaluate.run import Measured, TruthFeatures, answered, measure, truth_features
 from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
@@ -81,7 +76,6 @@ __all__ = [
     "index_recall_at_k",
     "index_recall_by_id",
     "map_at_r",
-    "mark_front",
     "mean",
     "measure",
     "n_s",

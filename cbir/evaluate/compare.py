@@ -19,22 +19,18 @@ import numpy as np
 import cbir
 from cbir.catalog import FeatureCache
 from cbir.catalog.halves import blob_size
-from cbir.config import EmbedderSpec, FeatureExtractor, IndexSpec
+from cbir.config import FeatureExtractor, IndexSpec
 from cbir.embed import sample_rows
 from cbir.embed.projection import FIT_AT
 from cbir.errors import EmbedderError, UsageError
+from cbir.evaluate.comparison import Comparison, Problem, Row, ordered
 from cbir.evaluate.grid import Axes, Candidate, grid
 from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.kept import Kept, contents_of, key_of, protocol_key
-from cbir.evaluate.metrics import paired_difference
-from cbir.evaluate.protocol import NAMES, Answers, Summary, per_query, summarise
+from cbir.evaluate.protocol import NAMES, Answers, per_query, summarise
 from cbir.evaluate.run import answered, truth_features
 from cbir.evaluate.speed import SAMPLE, Lap, embedding_lap, processor, search_costs
 from cbir.types import Failure
-
-SAME_SPEED = 0.05
-"""Speeds that differ by less than this share count as equal: a busy machine shows such
-differences where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,56 +39,6 @@ class Watch:
 
     stage: Callable[[str, int], None] = lambda name, total: None
     advance: Callable[[int], None] = lambda steps: None
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An embedder that could not be measured, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One system, measured.
-
-    `values` has one value a query for the metric that rows are ordered by, by the query's picture;
-    `difference` is to the baseline: mean, and its paired 95 % interval (None: it is the baseline).
-    images_per_second: embedding, decoding included; alone_ms: one picture, decoded and embedded;
-    search_ms: one search for 10 hits. NaN where it could not be measured. bytes_per_image: in the
-    index file; feature_bytes: in the catalog. `front`: no other system is better in one of
-    quality, images/s and bytes, and as good in the others.
-    """
-
-    system: str
-    candidate: Candidate
-    spec: IndexSpec
-    about: Mapping[str, Any]
-    summary: Summary
-    values: Mapping[int, float]
-    images_per_second: float
-    alone_ms: float
-    search_ms: float
-    bytes_per_image: int
-    feature_bytes: int
-    difference: tuple[float, float, float] | None = None
-    front: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All rows by falling quality; ties by name."""
-
-    protocol: str
-    by: str
-    baseline: str
-    rows: tuple[Row, ...]
-    problems: tuple[Problem, ...]
-    failures: tuple[Failure, ...]
-    fitted: bool
-    machine: Mapping[str, Any]
-    timed_on: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +173,23 @@ class Compare:
                   "pictures": len(self._sample), "unit": ["images/s", "ms of one"]}  # fmt: skip
         self.kept.keep_record(*self._times(candidate), record)
 
-    def result(self, by: str = "mAP", baseline: str | None = None) -> Comparison:
-        """The table of what is kept. `baseline` is a system's name (None: the default, or else the first).
-
-        Raises UsageError for a metric or a system that is none.
-        """
+    def check(self, by: str, baseline: str | None) -> None:
+        """Raise UsageError for a metric that is none, or a system that is not in the grid."""
         if by not in NAMES:
             raise UsageError(f"by: expected one of {', '.join(NAMES)}; received {by!r}.")
+        if baseline is not None and not any(cell.name == baseline for cell in self.cells):
+            names = "; ".join(cell.name for cell in self.cells)
+            raise UsageError(
+                f"baseline: expected a system of the grid ({names}); received {baseline!r}."
+            )
+
+    def result(self, by: str = "mAP", baseline: str | None = None) -> Comparison:
+        """The table of what is kept, ordered by the metric `by`.
+
+        `baseline` is a system's name; None is the default system, or else the first measured.
+        Raises as `check` does.
+        """
+        self.check(by, baseline)
         rows: list[Row] = []
         failures: dict[str, Failure] = {}
         for cell in self.cells:
@@ -244,15 +200,10 @@ class Compare:
             for at, path, reason in answers.about["skipped"]:
                 path = self.truth.paths[at] if at >= 0 else path
                 failures[path] = Failure(path, reason)
-        base = _baseline(rows, self.cells, baseline)
-        rows = [row if row is base else replace(row, difference=_difference(base, row))
-                for row in rows]  # fmt: skip
-        rows = mark_front(rows, by)
-        rows.sort(key=lambda row: (-_worst_last(row.summary.metrics[by]), row.system))
+        made, base = ordered(rows, by, baseline)
         return Comparison(
-            self.truth.name, by, base.system if base else "", tuple(rows),
-            tuple(self._problems.values()), tuple(failures.values()), self.fitted, self.machine,
-            len(self._sample),
+            self.truth.name, by, base, made, tuple(self._problems.values()),
+            tuple(failures.values()), self.fitted, self.machine, len(self._sample),
         )  # fmt: skip
 
     def _row(self, cell: Cell, answers: Answers, by: str) -> Row:
@@ -269,62 +220,6 @@ class Compare:
         )  # fmt: skip
 
 
-def _baseline(rows: Sequence[Row], cells: Sequence[Cell], name: str | None) -> Row | None:
-    """The row of this name; where none is asked for, the default system, or else the first."""
-    if name is None:
-        usual = (row for row in rows
-                 if row.candidate.spec == EmbedderSpec() and row.spec == IndexSpec())  # fmt: skip
-        return next(usual, rows[0] if rows else None)
-    if not any(cell.name == name for cell in cells):
-        raise UsageError(
-            f"baseline: expected a system of the grid ({'; '.join(c.name for c in cells)}); "
-            f"received {name!r}."
-        )
-    found = [row for row in rows if row.system == name]
-    if rows and not found:
-        raise UsageError(f"baseline: {name} could not be measured; choose another one.")
-    return found[0] if found else None
-
-
-def _difference(base: Row | None, row: Row) -> tuple[float, float, float] | None:
-    """Mean of row - base over the queries of both, with its paired interval."""
-    if base is None:
-        return None
-    both = [image for image in base.values if image in row.values]
-    return paired_difference([base.values[i] for i in both], [row.values[i] for i in both])
-
-
-def mark_front(rows: Sequence[Row], by: str) -> list[Row]:
-    """The rows with `front` set: quality (the metric `by`) × images/s × bytes an image."""
-    points = [
-        (row.summary.metrics[by], row.images_per_second, float(row.bytes_per_image)) for row in rows
-    ]
-    return [replace(row, front=on) for row, on in zip(rows, pareto_front(points), strict=True)]
-
-
-def pareto_front(points: Sequence[tuple[float, float, float]]) -> list[bool]:
-    """Which of (quality, speed, size) no other point dominates.
-
-    Larger quality and speed are better, smaller size is. A point dominates another one that it
-    is no worse than in all three and better than in at least one; speeds within `SAME_SPEED` are
-    equal. A point with a NaN is never on the front, and dominates none.
-    """
-    known = [not any(map(math.isnan, point)) for point in points]
-    return [
-        known[i] and not any(known[j] and _dominates(points[j], points[i])
-                             for j in range(len(points)))
-        for i in range(len(points))
-    ]  # fmt: skip
-
-
-def _dominates(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
-    slower = one[1] < other[1] * (1 - SAME_SPEED)
-    faster = other[1] < one[1] * (1 - SAME_SPEED)
-    worse = one[0] < other[0] or slower or one[2] > other[2]
-    better = one[0] > other[0] or faster or one[2] < other[2]
-    return better and not worse
-
-
 def _median(values: Sequence[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return float(np.median(known)) if known else math.nan
@@ -336,7 +231,3 @@ def _plain(value: float) -> float | None:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _worst_last(value: float) -> float:
-    return -math.inf if math.isnan(value) else value

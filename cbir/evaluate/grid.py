@@ -97,6 +97,12 @@ class Candidate:
             said += [self.spec.pooling] if self.spec.pooling != _USUAL.pooling else []
         return ", ".join(said)
 
+    @property
+    def group(self) -> str:
+        """The embedder whatever its input policy is."""
+        saved = self.spec is None or os.path.isdir(self.source)
+        return self.name if saved else self.source
+
     def system(self, spec: IndexSpec) -> str:
         """One system's name: "efficientnet-lite1, crop, pca 128"."""
         how = "raw" if spec.projection == "none" else f"{spec.projection} {spec.dims}"

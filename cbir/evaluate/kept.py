@@ -81,8 +81,8 @@ class Kept:
             os.makedirs(self.folder, exist_ok=True)
         except OSError as error:
             raise OperationFailedError(
-                f"The folder {visible(self.folder)} cannot be made ({error.strerror}). Name another "
-                "one with --output."
+                f"The folder {visible(self.folder)} cannot be made ({error.strerror}). Name "
+                "another one with --output."
             ) from None
         write_whole(self._path(name, key), text.encode())
 

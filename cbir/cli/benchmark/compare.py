@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.benchmark.common import (
-    between,
-    machine,
-    number,
-    pair,
-    plain,
-    read_truth,
-    truth_options,
-)
+from cbir.cli.benchmark.common import read_truth, truth_options
+from cbir.cli.benchmark.compare_output import as_json, as_text, write_comparison
 from cbir.cli.options import json_option, strict_option
 
 if TYPE_CHECKING:
-    from cbir.evaluate import Axes, Compare, Comparison, CompareRow
+    from cbir.evaluate import Axes, Compare, Truth
 
 
 def _several(read: Callable[[str], Any]) -> Callable[..., tuple[Any, ...]]:
@@ -182,7 +175,7 @@ def compare_command(folder: str | None, **options: Any) -> None:
         return
     found = compare.result(options["by"], options["baseline"])
     if options["html"]:
-        _write_page(options["html"], found)
+        write_comparison(options["html"], found, compare)
     result(as_json(found) if options["as_json"] else as_text(found))
     for problem in found.problems:
         note(f"Not measured: {problem.name}: {problem.reason}")
@@ -202,7 +195,7 @@ def axes_of(options: dict[str, Any]) -> Axes:
     return Axes(**{name: options[name] for name in names if options[name]})
 
 
-def _measured(truth: Any, options: dict[str, Any]) -> Compare | None:
+def _measured(truth: Truth, options: dict[str, Any]) -> Compare | None:
     """Everything measured; None after a list of what would be."""
     from cbir.catalog import FeatureCache, default_cache
     from cbir.cli.output import Bar, note, result
@@ -213,7 +206,7 @@ def _measured(truth: Any, options: dict[str, Any]) -> Compare | None:
     with Bar() as bar:
         watch = Watch(bar.stage, bar.advance)
         compare = Compare(truth, axes_of(options), folder, watch, options["laps"])
-        compare.result(options["by"], options["baseline"])  # a wrong name is said before hours
+        compare.check(options["by"], options["baseline"])  # before hours, not after
         bar.close()
         states = [(cell.name, "kept" if compare.done(cell) else "to measure")
                   for cell in compare.cells]  # fmt: skip
@@ -238,144 +231,3 @@ def _plan(sizes: str, states: list[tuple[str, str]], as_json: bool) -> str:
         rows = [{"system": name, "state": state} for name, state in states]
         return json.dumps({"systems": rows}, indent=2) + "\n"
     return sizes + "\n\n" + columns(("system", "state"), states)
-
-
-def as_text(found: Comparison) -> str:
-    """The table, best first, and what its columns mean."""
-    from cbir.present import columns, count
-
-    if not found.rows:
-        return f"{found.protocol}: no system could be measured.\n"
-    first = found.rows[0].summary
-    rest = [f"{metric} and 95 % interval" if metric == found.by else metric
-            for metric in shown(found.by)]  # fmt: skip
-    header = ("system", *rest, "to the baseline", "images/s", "ms/query", "bytes/image", "front")
-    left = (
-        f", and {count(first.without_relevant, 'query', 'queries')} with nothing to find"
-        if first.without_relevant
-        else ""
-    )
-    return (
-        f"{found.protocol}: {count(first.queries, 'query', 'queries')}{left}; "
-        f"{count(first.gallery, 'image')} in the gallery\n\n"
-        + columns(header, _aligned([_cells(row, found.by) for row in found.rows]))
-        + "".join(f"\n{line}" for line in legend(found))
-        + "\n"
-    )
-
-
-def shown(by: str) -> tuple[str, ...]:
-    """Which metrics the table has: the one that orders it, and recall@1 and mAP."""
-    return tuple(dict.fromkeys(("recall@1", by) if by != "recall@1" else ("recall@1", "mAP")))
-
-
-def _cells(row: CompareRow, by: str) -> tuple[str, ...]:
-    quality = [
-        f"{number(row.summary.metrics[m])} ({between(row.summary.intervals[m])})"
-        if m == by
-        else number(row.summary.metrics[m])
-        for m in shown(by)
-    ]
-    return (
-        row.system, *quality, difference(row), rate(row.images_per_second),
-        "-" if row.search_ms != row.search_ms else f"{row.search_ms:.2f}",
-        f"{row.bytes_per_image:,}", "*" if row.front else "",
-    )  # fmt: skip
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Numbers that are texts, set to the right: the columns before the last but for two."""
-    from cbir.present.names import display_width, pad
-
-    columns = list(map(list, zip(*rows, strict=True)))
-    for i in range(len(columns) - 4, len(columns) - 1):
-        width = max(map(display_width, columns[i]))
-        columns[i] = [pad(cell, width, True) for cell in columns[i]]
-    return list(zip(*columns, strict=True))
-
-
-def difference(row: CompareRow) -> str:
-    """ "+.012 (-.003 to .027)"; what the baseline is."""
-    if row.difference is None:
-        return "(the baseline)"
-    mean, *interval = row.difference
-    sign = "+" if mean >= 0 else ""
-    return f"{sign}{number(mean)} ({between((interval[0], interval[1]))})"
-
-
-def rate(value: float) -> str:
-    """Images/s with two or three figures; "-" where there are none."""
-    if value != value:
-        return "-"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def legend(found: Comparison) -> list[str]:
-    """What the columns mean, one sentence a line."""
-    from cbir.present import count
-
-    lines = [
-        f"Means over queries, with 95 % bootstrap intervals; differences in {found.by} to "
-        f"{found.baseline}, query by query, with paired ones.",
-        f"images/s: embedding, decoding included, of {count(found.timed_on, 'picture')}, median of "
-        "the laps. ms/query: one search for 10 hits, on one core.",
-        "bytes/image: in the index file. *: on the Pareto front of "
-        f"{found.by}, images/s (5 % count as equal) and bytes/image.",
-        f"Timed on {found.machine['cores']} cores of {found.machine['processor']}.",
-    ]
-    if not found.fitted:
-        lines.append(
-            "The gallery has fewer than 500 different pictures: as in `cbir index`, no projection "
-            "is fitted, so lengths and projections make no difference."
-        )
-    return lines
-
-
-def as_json(found: Comparison) -> str:
-    """One object; rows as in the table."""
-    first = found.rows[0].summary if found.rows else None
-    whole = {
-        "protocol": found.protocol,
-        "by": found.by,
-        "baseline": found.baseline,
-        "queries": first.queries if first else 0,
-        "without_relevant": first.without_relevant if first else 0,
-        "gallery": first.gallery if first else 0,
-        "front": {"over": [found.by, "images_per_second", "bytes_per_image"],
-                  "systems": [row.system for row in found.rows if row.front]},
-        "systems": [_object(row) for row in found.rows],
-        "not_measured": [{"embedder": p.name, "reason": p.reason} for p in found.problems],
-        "skipped": [{"path": f.path, "reason": f.reason} for f in found.failures],
-        "machine": {**machine(), **found.machine},
-        "timed_on": found.timed_on,
-    }  # fmt: skip
-    return json.dumps(whole, indent=2, allow_nan=False) + "\n"
-
-
-def _object(row: CompareRow) -> dict[str, Any]:
-    timed = {"images_per_second": row.images_per_second, "query_embedding_ms": row.alone_ms,
-             "ms_per_query": row.search_ms}  # fmt: skip
-    made = None
-    if row.difference is not None:
-        mean, low, high = row.difference
-        made = {"mean": plain({"": mean})[""], "interval": pair((low, high))}
-    return {
-        "system": row.system,
-        "embedder": row.about["embedder"],
-        "fingerprint": row.about["fingerprint"],
-        "index_spec": row.spec.to_dict(),
-        "dims": row.about["dims"],
-        "metrics": plain(row.summary.metrics),
-        "intervals": {name: pair(one) for name, one in row.summary.intervals.items()},
-        "difference": made,
-        **plain(timed),
-        "bytes_per_image": row.bytes_per_image,
-        "feature_bytes": row.feature_bytes,
-        "embedding_s": row.about["embedding_s"],
-        "ranking_s": row.about["ranking_s"],
-        "front": row.front,
-    }
-
-
-def _write_page(path: str, found: Comparison) -> None:
-    raise NotImplementedError
