@@ -1,5 +1,6 @@
 """Measuring retrieval: ground truth, metrics, protocols, the classical floor."""
 
+from cbir.evaluate.chance import chance
 from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
 from cbir.evaluate.compare import Compare, Watch
 from cbir.evaluate.comparison import Comparison, Problem
@@ -62,6 +63,7 @@ __all__ = [
     "average_precision",
     "average_precision_trapezoid",
     "bootstrap_interval",
+    "chance",
     "clipped_precision_at_k",
     "colour_histogram",
     "compare",
