@@ -2,9 +2,9 @@
 
 from cbir.evaluate.chance import chance
 from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
-from cbir.evaluate.compare import Compare, Watch
-from cbir.evaluate.comparison import Comparison, Problem
-from cbir.evaluate.comparison import Row as CompareRow
+from cbir.evaluate.comparison import Compare, Watch
+from cbir.evaluate.comparison_rows import Comparison, Problem
+from cbir.evaluate.comparison_rows import Row as CompareRow
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
 from cbir.evaluate.grid import Axes, Candidate, at_hand, grid
 from cbir.evaluate.ground_truth import (

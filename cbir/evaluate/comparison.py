@@ -1,106 +1,233 @@
-"""The table of a comparison: rows with differences to a baseline, ordered, the front marked."""
+"""Many systems on one protocol: quality with intervals, speed, size, and the Pareto front.
+
+Each embedder is loaded alone, embeds the pictures once (the feature cache remembers them), and is
+projected in all ways that are asked. What is finished is kept (`kept.py`), so that a run goes on
+where it was interrupted, and a second one measures nothing. Speed is measured on a sample, without
+the cache, in laps that go round the embedders.
+"""
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cbir.config import EmbedderSpec, IndexSpec
-from cbir.evaluate.grid import Candidate
-from cbir.evaluate.metrics import paired_difference
-from cbir.evaluate.pareto import pareto_front
-from cbir.evaluate.protocol import Summary
+import numpy as np
+
+import cbir
+from cbir.catalog import FeatureCache
+from cbir.catalog.halves import blob_size
+from cbir.config import FeatureExtractor, IndexSpec
+from cbir.embed import sample_rows
+from cbir.embed.projection import FIT_AT
+from cbir.errors import EmbedderError, UsageError
+from cbir.evaluate.comparison_rows import Comparison, Problem, Row, ordered
+from cbir.evaluate.grid import Axes, Candidate, grid
+from cbir.evaluate.ground_truth import Truth
+from cbir.evaluate.kept import Kept, contents_of, key_of, protocol_key
+from cbir.evaluate.protocol import NAMES, Answers, per_query, summarise
+from cbir.evaluate.run import answered, truth_features
+from cbir.evaluate.speed import SAMPLE, Lap, embedding_lap, processor, search_costs
 from cbir.types import Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """An embedder that could not be measured, and why."""
+class Watch:
+    """Who is told of progress: `stage(name, total)`, then `advance(steps)`."""
 
-    name: str
-    reason: str
+    stage: Callable[[str, int], None] = lambda name, total: None
+    advance: Callable[[int], None] = lambda steps: None
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One system, measured.
+class Cell:
+    """One system of the plan."""
 
-    `values` has one value a query for the metric that rows are ordered by, by the query's picture;
-    `difference` is to the baseline: mean, and its paired 95 % interval (None: it is the baseline).
-    images_per_second: embedding, decoding included; alone_ms: one picture, decoded and embedded;
-    search_ms: one search for 10 hits. NaN where it could not be measured. bytes_per_image: in the
-    index file; feature_bytes: in the catalog. `front`: no other system is better in one of
-    quality, images/s and bytes, and as good in the others.
-    """
-
-    system: str
     candidate: Candidate
     spec: IndexSpec
-    about: Mapping[str, Any]
-    summary: Summary
-    values: Mapping[int, float]
-    images_per_second: float
-    alone_ms: float
-    search_ms: float
-    bytes_per_image: int
-    feature_bytes: int
-    difference: tuple[float, float, float] | None = None
-    front: bool = False
+    name: str
+    key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All rows by falling quality; ties by name."""
+class Compare:
+    """A comparison: what it will measure (`cells`, `done`), then `run`, then `result`."""
 
-    protocol: str
-    by: str
-    baseline: str
-    rows: tuple[Row, ...]
-    problems: tuple[Problem, ...]
-    failures: tuple[Failure, ...]
-    fitted: bool
-    machine: Mapping[str, Any]
-    timed_on: int
+    def __init__(self, truth: Truth, axes: Axes, folder: str, watch: Watch | None = None,
+                 laps: int = 3) -> None:  # fmt: skip
+        """Read the pictures' contents and plan; nothing is embedded yet.
+
+        `folder` keeps what is finished; `laps` are repeats of the timing. Raises UsageError for an
+        embedder that does not exist, or where no picture can be read.
+        """
+        self.truth, self.kept, self.laps = truth, Kept(folder), laps
+        self._watch = watch or Watch()
+        self._watch.stage("reading", len(truth.paths))
+        contents = contents_of(truth, self._watch.advance)
+        if not any(contents):
+            raise UsageError("compare: no picture of the protocol can be read.")
+        self.machine = processor()
+        self._protocol = protocol_key(truth, contents)
+        self.fitted = len({contents[i] for i in truth.gallery.tolist()} - {b""}) >= FIT_AT
+        self.candidates = grid(axes, self.fitted)
+        self.asked = [c for c in self.candidates if c.source in set(axes.embedders)]
+        self.cells = [self._cell(c, spec) for c in self.candidates for spec in c.specs]
+        readable = [i for i, content in enumerate(contents) if content]
+        chosen = sample_rows([contents[i] for i in readable], SAMPLE, 0)
+        self._sample = [truth.paths[readable[i]] for i in chosen.tolist()]
+        self._problems: dict[str, Problem] = {}
+
+    def _key(self, candidate: Candidate, more: Mapping[str, Any]) -> str:
+        spec = None if candidate.spec is None else candidate.spec.to_dict()
+        return key_of(
+            {"protocol": self._protocol, "cbir": cbir.__version__, "machine": self.machine,
+             "embedder": spec, "identity": candidate.identity, **more}
+        )  # fmt: skip
+
+    def _cell(self, candidate: Candidate, spec: IndexSpec) -> Cell:
+        key = self._key(candidate, {"index": spec.to_dict()})
+        return Cell(candidate, spec, candidate.system(spec), key)
+
+    def done(self, cell: Cell) -> bool:
+        """Whether a system's answers and times are kept already."""
+        answers = self.kept.answers(cell.name, cell.key)
+        return answers is not None and len(self._timed(cell.candidate)) >= self.laps
+
+    def run(self, cache: FeatureCache | None = None) -> None:
+        """Measure what is not kept yet. An embedder that cannot be loaded becomes a problem.
+
+        Raises OperationFailedError where the disk refuses.
+        """
+        for lap in range(max(1, self.laps)):
+            for candidate in self.candidates:
+                if candidate.name in self._problems:
+                    continue
+                try:
+                    self._turn(candidate, lap, cache)
+                except (EmbedderError, UsageError, MemoryError) as error:
+                    reason = str(error) or "it needs more memory than there is"
+                    self._problems[candidate.name] = Problem(candidate.name, reason)
+                gc.collect()  # one embedder at a time: a graph is a cycle of references
+
+    def _turn(self, candidate: Candidate, lap: int, cache: FeatureCache | None) -> None:
+        """One lap of one embedder: in the first, its answers; in each, its speed."""
+        cells = [cell for cell in self.cells if cell.candidate is candidate]
+        missing = [c for c in cells if lap == 0 and self.kept.answers(c.name, c.key) is None]
+        timed = len(self._timed(candidate)) > lap or lap >= self.laps
+        if not missing and timed:
+            return
+        embedder = candidate.load()
+        if missing:
+            self._answer([c for c in cells if c in missing or self._stale(c, embedder)],
+                         embedder, cache)  # fmt: skip
+        if not timed:
+            self._watch.stage(f"{candidate.name}: timing", len(self._sample))
+            lap_found = embedding_lap(self._sample, embedder, self._watch.advance)
+            self._keep_lap(candidate, lap_found)
+
+    def _stale(self, cell: Cell, embedder: FeatureExtractor) -> bool:
+        """Whether kept answers are of other weights under the same name."""
+        answers = self.kept.answers(cell.name, cell.key)
+        return answers is None or answers.about.get("fingerprint") != embedder.fingerprint
+
+    def _answer(
+        self, cells: Sequence[Cell], embedder: FeatureExtractor, cache: FeatureCache | None
+    ) -> None:
+        """Embed once, project in all ways, rank, search for the time it takes, keep."""
+        self._watch.stage(cells[0].candidate.name, len(self.truth.paths))
+        found = truth_features(self.truth, embedder, cache, self._watch.advance)
+        if not len(found.truth.gallery) or not found.truth.queries:
+            raise UsageError("no query, or no picture of the gallery, can be used.")
+        self._watch.stage(f"{cells[0].candidate.name}: ranking", 0)
+        projections = found.projections([cell.spec for cell in cells])
+        costs = search_costs(
+            [(c.spec.kind, p.apply(found.queries), p.apply(found.gallery))
+             for c, p in zip(cells, projections, strict=True)],
+            max(1, self.laps),
+        )  # fmt: skip
+        place = {path: i for i, path in enumerate(self.truth.paths)}
+        skipped = [[place.get(f.path, -1), f.path, f.reason] for f in found.failures]
+        for cell, projection, cost in zip(cells, projections, costs, strict=True):
+            answers = answered(found, embedder, cell.spec, projection)
+            about = {
+                **answers.about, "source": cell.candidate.source, "skipped": skipped,
+                "search_ms": _plain(cost.ms), "bytes_per_image": round(cost.bytes_per_image),
+                "feature_bytes": blob_size(embedder.feature_dims), "machine": self.machine,
+            }  # fmt: skip
+            self.kept.keep_answers(
+                cell.name, cell.key, replace(answers, system=cell.name, about=about)
+            )
+
+    def _times(self, candidate: Candidate) -> tuple[str, str]:
+        return f"speed {candidate.name}", self._key(candidate, {"speed": SAMPLE})
+
+    def _timed(self, candidate: Candidate) -> list[Lap]:
+        found = self.kept.record(*self._times(candidate)).get("laps", [])
+        return [Lap(_number(a), _number(b)) for a, b in found]
+
+    def _keep_lap(self, candidate: Candidate, lap: Lap) -> None:
+        laps = [*self._timed(candidate), lap]
+        rows = [[_plain(one.images_per_second), _plain(one.alone_ms)] for one in laps]
+        record = {"embedder": candidate.name, "machine": self.machine, "laps": rows,
+                  "pictures": len(self._sample), "unit": ["images/s", "ms of one"]}  # fmt: skip
+        self.kept.keep_record(*self._times(candidate), record)
+
+    def check(self, by: str, baseline: str | None) -> None:
+        """Raise UsageError for a metric that is none, or a system that is not in the grid."""
+        if by not in NAMES:
+            raise UsageError(f"by: expected one of {', '.join(NAMES)}; received {by!r}.")
+        if baseline is not None and not any(cell.name == baseline for cell in self.cells):
+            names = "; ".join(cell.name for cell in self.cells)
+            raise UsageError(
+                f"baseline: expected a system of the grid ({names}); received {baseline!r}."
+            )
+
+    def result(self, by: str = "mAP", baseline: str | None = None) -> Comparison:
+        """The table of what is kept, ordered by the metric `by`.
+
+        `baseline` is a system's name; None is the default system, or else the first measured.
+        Raises as `check` does.
+        """
+        self.check(by, baseline)
+        rows: list[Row] = []
+        failures: dict[str, Failure] = {}
+        for cell in self.cells:
+            answers = self.kept.answers(cell.name, cell.key)
+            if answers is None or cell.candidate.name in self._problems:
+                continue
+            rows.append(self._row(cell, answers, by))
+            for at, path, reason in answers.about["skipped"]:
+                path = self.truth.paths[at] if at >= 0 else path
+                failures[path] = Failure(path, reason)
+        made, base = ordered(rows, by, baseline)
+        return Comparison(
+            self.truth.name, by, base, made, tuple(self._problems.values()),
+            tuple(failures.values()), self.fitted, self.machine, len(self._sample),
+        )  # fmt: skip
+
+    def _row(self, cell: Cell, answers: Answers, by: str) -> Row:
+        laps = self._timed(cell.candidate)
+        values = zip(answers.answers, per_query(answers)[by], strict=True)
+        return Row(
+            system=cell.name, candidate=cell.candidate, spec=cell.spec, about=answers.about,
+            summary=summarise(answers), values={a.image: value for a, value in values},
+            images_per_second=_median([lap.images_per_second for lap in laps]),
+            alone_ms=_median([lap.alone_ms for lap in laps]),
+            search_ms=_number(answers.about["search_ms"]),
+            bytes_per_image=answers.about["bytes_per_image"],
+            feature_bytes=answers.about["feature_bytes"],
+        )  # fmt: skip
 
 
-def ordered(
-    rows: Sequence[Row], by: str, baseline: str | None = None
-) -> tuple[tuple[Row, ...], str]:
-    """Rows with differences and front, by falling quality and then by name; the baseline's name.
-
-    `baseline` None: the default system where it is among the rows, else the first row; a name that
-    no row has: no row has a difference.
-    """
-    base = _baseline(rows, baseline)
-    front = pareto_front(
-        [(r.summary.metrics[by], r.images_per_second, float(r.bytes_per_image)) for r in rows]
-    )
-    made = [
-        replace(row, front=on, difference=None if row is base else _difference(base, row))
-        for row, on in zip(rows, front, strict=True)
-    ]
-    made.sort(key=lambda row: (_falling(row.summary.metrics[by]), row.system))
-    return tuple(made), base.system if base else ""
+def _median(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
 
 
-def _baseline(rows: Sequence[Row], name: str | None) -> Row | None:
-    if name is not None:
-        return next((row for row in rows if row.system == name), None)
-    usual = (
-        row for row in rows if row.candidate.spec == EmbedderSpec() and row.spec == IndexSpec()
-    )
-    return next(usual, rows[0] if rows else None)
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
 
 
-def _difference(base: Row | None, row: Row) -> tuple[float, float, float]:
-    """Mean of row - base over the queries that both have, with its paired interval."""
-    if base is None:
-        return math.nan, math.nan, math.nan
-    both = [image for image in base.values if image in row.values]
-    return paired_difference([base.values[i] for i in both], [row.values[i] for i in both])
-
-
-def _falling(value: float) -> float:
-    return math.inf if math.isnan(value) else -value
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -26,6 +26,10 @@ _MARKERS = "oDs^vPX"
 _LETTER = 0.56
 """Width of a letter, in parts of its height: wide enough for the fonts of pages."""
 _LABEL = 8.5
+_LETTERS = {True: 44, False: 36}
+"""Letters of a name in a wide plot, and in a narrow one, at most."""
+_WIDTHS = {True: 7.0, False: 3.4}
+"""Inches; a narrow one is shown no smaller than that on a phone of 320 pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def _colours(systems: Numbered) -> dict[str, dict[str, Any]]:
 
 def _scatter(systems: Numbered, by: str, wide: bool) -> str:
     """Quality over images/s; areas are bytes an image; numbers are those of the table."""
-    figure, (axes,) = plots.drawing(*((7.0, 5.2) if wide else (3.9, 4.4)))
+    figure, (axes,) = plots.drawing(_WIDTHS[wide], 5.2 if wide else 4.4)
     looks = _colours(systems)
     most = max(system.bytes_per_image for _, system in systems)
     sizes = [16 + 200 * system.bytes_per_image / most for _, system in systems]
@@ -132,7 +136,14 @@ def _scatter(systems: Numbered, by: str, wide: bool) -> str:
     _speed_axis(axes, [system.images_per_second for _, system in systems])
     axes.margins(x=0.12, y=0.08)
     for group, look in looks.items():
-        axes.plot([], [], linestyle="", color=look["color"], marker=look["marker"], label=group)
+        axes.plot(
+            [],
+            [],
+            linestyle="",
+            color=look["color"],
+            marker=look["marker"],
+            label=_short(group, _LETTERS[wide]),
+        )
     _below(axes, 3 if wide else 1)
     _label(figure, axes, systems, sizes)
     return plots.svg(figure, f"{by} over images per second, {'wide' if wide else 'narrow'}")
@@ -198,12 +209,18 @@ def _label(figure: Figure, axes: Axes, systems: Numbered, sizes: Sequence[float]
                       zorder=1)  # fmt: skip
 
 
+def _short(name: str, most: int) -> str:
+    """A name that leaves room for the plot; the table has it whole."""
+    return name if len(name) <= most else f"{name[: most - 8]}…{name[-7:]}"
+
+
 def _intervals(systems: Numbered, by: str, wide: bool) -> str:
     """A dot and its interval for each system, best first; a line at the baseline."""
     step = 0.24 if wide else 0.36
-    figure, (axes,) = plots.drawing(7.0 if wide else 3.9, 0.8 + step * len(systems))
+    figure, (axes,) = plots.drawing(_WIDTHS[wide], 0.8 + step * len(systems))
     looks = _colours(systems)
-    for place, (number, system) in enumerate(systems):
+    names = [f"{number} · {_short(system.name, _LETTERS[wide])}" for number, system in systems]
+    for place, (_, system) in enumerate(systems):
         look = looks[system.group]
         if not math.isnan(system.low):
             axes.plot([system.low, system.high], [place, place], color=look["color"],
@@ -214,10 +231,9 @@ def _intervals(systems: Numbered, by: str, wide: bool) -> str:
         if system.baseline:
             axes.axvline(system.quality, color=plots.soft(), linewidth=1, linestyle="--")
         if not wide:
-            axes.text(0.0, place - 0.42, f"{number} · {system.name}", fontsize=8.5,
+            axes.text(0.0, place - 0.42, names[place], fontsize=8.5,
                       color=plots.ink(), va="center",
                       transform=axes.get_yaxis_transform())  # fmt: skip
-    names = [f"{number} · {system.name}" for number, system in systems]
     axes.set_yticks(range(len(systems)), names if wide else [""] * len(systems))
     for text in axes.get_yticklabels():
         text.set_color(plots.ink())

@@ -169,6 +169,7 @@ def compare_command(folder: str | None, **options: Any) -> None:
     """
     from cbir.cli.output import EXIT_FAILED, EXIT_SKIPPED, failures, note, quit_with, result
 
+    _check_page(options["html"])
     truth = read_truth("benchmark compare", folder, options)
     compare = _measured(truth, options)
     if compare is None:
@@ -185,6 +186,17 @@ def compare_command(folder: str | None, **options: Any) -> None:
         quit_with(EXIT_FAILED)
     if options["strict"] and (found.failures or found.problems):
         quit_with(EXIT_SKIPPED)
+
+
+def _check_page(path: str | None) -> None:
+    """A page that could not be written is said before hours of work, not after."""
+    from cbir.errors import UsageError
+    from cbir.present import visible
+
+    if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise UsageError(
+            f"--html: expected a file in an existing folder; received {visible(path)}."
+        )
 
 
 def axes_of(options: dict[str, Any]) -> Axes:

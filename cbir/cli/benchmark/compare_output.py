@@ -77,7 +77,9 @@ def difference(row: CompareRow) -> str:
 def signed(value: float) -> str:
     """ "+.012", "-.003"; no sign where nothing is left of it."""
     text = number(value)
-    return text if text.startswith("-") or value != value or text == ".000" else f"+{text}"
+    if text.lstrip("-") == ".000":
+        return ".000"
+    return f"+{text}" if value > 0 else text
 
 
 def milliseconds(value: float) -> str:
