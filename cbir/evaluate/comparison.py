@@ -27,7 +27,7 @@ from cbir.evaluate.comparison_rows import Comparison, Problem, Row, ordered
 from cbir.evaluate.grid import Axes, Candidate, grid
 from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.kept import Kept, contents_of, key_of, protocol_key
-from cbir.evaluate.protocol import NAMES, Answers, per_query, summarise
+from cbir.evaluate.protocol import NAMES, Summary, per_query, summarise
 from cbir.evaluate.run import answered, truth_features
 from cbir.evaluate.speed import SAMPLE, Lap, embedding_lap, processor, search_costs
 from cbir.types import Failure
@@ -51,6 +51,16 @@ class Cell:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What is kept of a system, without its answers; `images` are those of the queries."""
+
+    about: Mapping[str, Any]
+    summary: Summary
+    images: tuple[int, ...]
+    per_query: Mapping[str, Sequence[float]]
+
+
 class Compare:
     """A comparison: what it will measure (`cells`, `done`), then `run`, then `result`."""
 
@@ -61,6 +71,7 @@ class Compare:
         `folder` keeps what is finished; `laps` are repeats of the timing. Raises UsageError for an
         embedder that does not exist, or where no picture can be read.
         """
+        grid(axes)  # a name that is none is said before files are read
         self.truth, self.kept, self.laps = truth, Kept(folder), laps
         self._watch = watch or Watch()
         self._watch.stage("reading", len(truth.paths))
@@ -77,6 +88,7 @@ class Compare:
         chosen = sample_rows([contents[i] for i in readable], SAMPLE, 0)
         self._sample = [truth.paths[readable[i]] for i in chosen.tolist()]
         self._problems: dict[str, Problem] = {}
+        self._read: dict[str, _Figures] = {}
 
     def _key(self, candidate: Candidate, more: Mapping[str, Any]) -> str:
         spec = None if candidate.spec is None else candidate.spec.to_dict()
@@ -91,8 +103,20 @@ class Compare:
 
     def done(self, cell: Cell) -> bool:
         """Whether a system's answers and times are kept already."""
-        answers = self.kept.answers(cell.name, cell.key)
-        return answers is not None and len(self._timed(cell.candidate)) >= self.laps
+        timed = len(self._timed(cell.candidate)) >= self.laps
+        return timed and self.kept.has(cell.name, cell.key)
+
+    def _figures(self, cell: Cell) -> _Figures | None:
+        """What the kept answers of a system say; they are read once."""
+        if cell.key not in self._read:
+            answers = self.kept.answers(cell.name, cell.key)
+            if answers is None:
+                return None
+            images = tuple(answer.image for answer in answers.answers)
+            self._read[cell.key] = _Figures(
+                answers.about, summarise(answers), images, per_query(answers)
+            )
+        return self._read[cell.key]
 
     def run(self, cache: FeatureCache | None = None) -> None:
         """Measure what is not kept yet. An embedder that cannot be loaded becomes a problem.
@@ -113,7 +137,7 @@ class Compare:
     def _turn(self, candidate: Candidate, lap: int, cache: FeatureCache | None) -> None:
         """One lap of one embedder: in the first, its answers; in each, its speed."""
         cells = [cell for cell in self.cells if cell.candidate is candidate]
-        missing = [c for c in cells if lap == 0 and self.kept.answers(c.name, c.key) is None]
+        missing = [c for c in cells if lap == 0 and self._figures(c) is None]
         timed = len(self._timed(candidate)) > lap or lap >= self.laps
         if not missing and timed:
             return
@@ -128,8 +152,8 @@ class Compare:
 
     def _stale(self, cell: Cell, embedder: FeatureExtractor) -> bool:
         """Whether kept answers are of other weights under the same name."""
-        answers = self.kept.answers(cell.name, cell.key)
-        return answers is None or answers.about.get("fingerprint") != embedder.fingerprint
+        found = self._figures(cell)
+        return found is None or found.about.get("fingerprint") != embedder.fingerprint
 
     def _answer(
         self, cells: Sequence[Cell], embedder: FeatureExtractor, cache: FeatureCache | None
@@ -155,6 +179,7 @@ class Compare:
                 "search_ms": _plain(cost.ms), "bytes_per_image": round(cost.bytes_per_image),
                 "feature_bytes": blob_size(embedder.feature_dims), "machine": self.machine,
             }  # fmt: skip
+            self._read.pop(cell.key, None)
             self.kept.keep_answers(
                 cell.name, cell.key, replace(answers, system=cell.name, about=about)
             )
@@ -193,11 +218,11 @@ class Compare:
         rows: list[Row] = []
         failures: dict[str, Failure] = {}
         for cell in self.cells:
-            answers = self.kept.answers(cell.name, cell.key)
-            if answers is None or cell.candidate.name in self._problems:
+            found = self._figures(cell)
+            if found is None or cell.candidate.name in self._problems:
                 continue
-            rows.append(self._row(cell, answers, by))
-            for at, path, reason in answers.about["skipped"]:
+            rows.append(self._row(cell, found, by))
+            for at, path, reason in found.about["skipped"]:
                 path = self.truth.paths[at] if at >= 0 else path
                 failures[path] = Failure(path, reason)
         made, base = ordered(rows, by, baseline)
@@ -206,17 +231,16 @@ class Compare:
             tuple(failures.values()), self.fitted, self.machine, len(self._sample),
         )  # fmt: skip
 
-    def _row(self, cell: Cell, answers: Answers, by: str) -> Row:
-        laps = self._timed(cell.candidate)
-        values = zip(answers.answers, per_query(answers)[by], strict=True)
+    def _row(self, cell: Cell, found: _Figures, by: str) -> Row:
+        laps, about = self._timed(cell.candidate), found.about
         return Row(
-            system=cell.name, candidate=cell.candidate, spec=cell.spec, about=answers.about,
-            summary=summarise(answers), values={a.image: value for a, value in values},
+            system=cell.name, candidate=cell.candidate, spec=cell.spec, about=about,
+            summary=found.summary,
+            values=dict(zip(found.images, found.per_query[by], strict=True)),
             images_per_second=_median([lap.images_per_second for lap in laps]),
             alone_ms=_median([lap.alone_ms for lap in laps]),
-            search_ms=_number(answers.about["search_ms"]),
-            bytes_per_image=answers.about["bytes_per_image"],
-            feature_bytes=answers.about["feature_bytes"],
+            search_ms=_number(about["search_ms"]), bytes_per_image=about["bytes_per_image"],
+            feature_bytes=about["feature_bytes"],
         )  # fmt: skip
 
 

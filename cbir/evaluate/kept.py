@@ -86,6 +86,10 @@ class Kept:
             ) from None
         write_whole(self._path(name, key), text.encode())
 
+    def has(self, name: str, key: str) -> bool:
+        """Whether there is a file for it, without reading it."""
+        return os.path.isfile(self._path(name, key))
+
     def answers(self, name: str, key: str) -> Answers | None:
         """Raw answers of a system, as `keep_answers` kept them."""
         try:

@@ -144,17 +144,16 @@ def _scatter(systems: Numbered, by: str, wide: bool) -> str:
             marker=look["marker"],
             label=_short(group, _LETTERS[wide]),
         )
-    _below(axes, 3 if wide else 1)
+    _below(axes)
     _label(figure, axes, systems, sizes)
     return plots.svg(figure, f"{by} over images per second, {'wide' if wide else 'narrow'}")
 
 
-def _below(axes: Axes, columns: int) -> None:
+def _below(axes: Axes) -> None:
     """The legend under the axes, where it hides no point."""
     plots.legend(axes, "upper center")
     made = axes.get_legend()
     if made is not None:
-        made.set_ncols(columns)
         made.set_bbox_to_anchor((0.5, -0.12))
 
 

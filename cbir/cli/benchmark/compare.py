@@ -165,7 +165,7 @@ def compare_command(folder: str | None, **options: Any) -> None:
     no other system is better in one of quality, images/s and bytes/image, and as good in the
     others. Options of an axis may be repeated, or hold several values with commas. A colour
     histogram is measured beside, as the floor. What is finished is kept: an interrupted run goes
-    on, and a second one prints the same at once.
+    on, and a second one measures nothing and prints the same.
     """
     from cbir.cli.output import EXIT_FAILED, EXIT_SKIPPED, failures, note, quit_with, result
 
