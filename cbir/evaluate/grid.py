@@ -8,7 +8,7 @@ and input policies for embedders that have their own (classical ones, saved ones
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -23,8 +23,11 @@ from cbir.config import (
     ResizePolicy,
 )
 from cbir.embed import Embedder, resolve_spec
-from cbir.errors import EmbedderError
+from cbir.embed.package import read_card
+from cbir.embed.pooling import POOLINGS
+from cbir.errors import EmbedderError, UsageError
 from cbir.evaluate.classical import CLASSICAL
+from cbir.images import content_hash
 
 FLOOR = "classical/colour"
 """The floor of every table: it is measured whatever else is asked for."""
@@ -42,7 +45,8 @@ def at_hand() -> tuple[str, ...]:
 class Axes:
     """What is compared. `input_sizes` None is the backbone's own size.
 
-    embedders are names of backbones, of `CLASSICAL`, or folders of saved embedders.
+    embedders are names of backbones, of `CLASSICAL`, or folders of saved embedders. `weights` has
+    the weights' file of a backbone by its name, where Keras cannot fetch them.
     """
 
     embedders: tuple[str, ...] = field(default_factory=at_hand)
@@ -52,6 +56,7 @@ class Axes:
     dims: tuple[int, ...] = (256,)
     projections: tuple[ProjectionKind, ...] = ("pca",)
     kinds: tuple[IndexKind, ...] = ("flat",)
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,8 @@ class Candidate:
     """One embedder of the grid, and what is made of its features.
 
     `source` is the name or folder. `identity` stands for the arrays where the spec does not: the
-    fingerprint of classical and saved embedders, "" for a stock one. `spec` is None where it
-    cannot be told, and `problem` says why.
+    fingerprint of classical and saved embedders, the hash of a weights' file, "" for a stock one.
+    `spec` is None where it cannot be told, and `problem` says why.
     """
 
     source: str
@@ -68,6 +73,7 @@ class Candidate:
     specs: tuple[IndexSpec, ...]
     identity: str = ""
     problem: str = ""
+    weights_file: str | None = None
 
     def load(self) -> FeatureExtractor:
         """The embedder itself (imports TensorFlow, unless it is classical).
@@ -80,7 +86,7 @@ class Candidate:
             return CLASSICAL[self.source]()
         if os.path.isdir(self.source):
             return Embedder.load(self.source)
-        return Embedder.from_spec(self.spec)
+        return Embedder.from_spec(self.spec, self.weights_file)
 
     @property
     def name(self) -> str:
@@ -141,7 +147,8 @@ def _candidates(axes: Axes) -> Iterator[Candidate]:
             options = [_fixed(name)]
         else:
             policies = product(axes.resizes, axes.input_sizes, axes.poolings)
-            options = [_stock(name, *policy) for policy in policies]
+            file = _weights(axes.weights).get(get(name).name)
+            options = [_stock(name, policy, file) for policy in policies]
         for made in options:
             if (made.source, made.spec) not in seen:
                 seen.add((made.source, made.spec))
@@ -153,19 +160,21 @@ def _fixed(name: str) -> Candidate:
     if name in CLASSICAL:
         made = CLASSICAL[name]()
         return Candidate(name, made.spec, (), made.fingerprint)
-    from cbir.embed.package import read_card
-
     try:
         return Candidate(name, resolve_spec(name), (), read_card(name)["fingerprint"])
     except EmbedderError as error:
         return Candidate(name, None, (), problem=str(error))
 
 
-def _stock(name: str, resize: ResizePolicy, size: int | None, pooling: str) -> Candidate:
-    from cbir.embed.pooling import POOLINGS
-    from cbir.errors import UsageError
+def _weights(given: Mapping[str, str]) -> dict[str, str]:
+    """Files by the registry's own spelling of the names."""
+    return {get(name).name: file for name, file in given.items()}
 
+
+def _stock(name: str, policy: tuple[ResizePolicy, int | None, str], file: str | None) -> Candidate:
+    resize, size, pooling = policy
     if pooling not in POOLINGS:
         raise UsageError(f"pooling: expected one of {', '.join(POOLINGS)}; received {pooling!r}.")
-    spec = replace(resolve_spec(name, input_size=size, resize=resize), pooling=pooling)
-    return Candidate(spec.backbone, spec, ())
+    spec = resolve_spec(name, input_size=size, resize=resize, weights_file=file)
+    identity = content_hash(file).hex() if file else ""
+    return Candidate(spec.backbone, replace(spec, pooling=pooling), (), identity, weights_file=file)

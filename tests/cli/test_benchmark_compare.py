@@ -160,6 +160,8 @@ def test_what_does_not_fit_is_said_before_anything_is_measured(
         (("--embedder", "classical/colour", "--by", "map"), "expected one of recall@1"),
         (("--embedder", "classical/colour", "--baseline", "x"), "expected a system of the grid"),
         (("--laps", "0"), "x>=1"),
+        (("--weights", "resnet50"), "expected NAME=FILE"),
+        (("--embedder", "resnet50", "--weights", "resnet50=nowhere"), "there is none at nowhere"),
     ):
         done = compare(*arguments)
         assert done.code == 2 and word in done.err, arguments

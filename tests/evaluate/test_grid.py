@@ -92,3 +92,15 @@ def test_a_saved_embedder_is_known_by_its_folder_and_its_fingerprint(tmp_path: P
 def test_the_default_is_first_of_what_is_at_hand() -> None:
     found = at_hand()
     assert found[0] == LITE0 and LITE1 in found and "resnet50" not in found
+
+
+def test_weights_from_a_file_are_known_by_their_content(tmp_path: Path) -> None:
+    file = tmp_path / "w.weights.h5"
+    file.write_bytes(b"one")
+    axes = Axes(("resnet50", LITE0), weights={"ResNet-50": str(file)})
+    own, stock, _ = grid(axes)
+    assert own.spec is not None and own.spec.weights == "file" and stock.identity == ""
+    file.write_bytes(b"two")
+    assert grid(axes)[0].identity != own.identity != ""
+    with pytest.raises(UsageError, match="expected a file"):
+        grid(Axes((LITE0,), weights={LITE0: str(tmp_path / "none")}))

@@ -30,6 +30,14 @@ def _several(read: Callable[[str], Any]) -> Callable[..., tuple[Any, ...]]:
     return made
 
 
+def _files(context: click.Context, option: click.Parameter, given: Iterable[str]) -> Any:
+    """NAME=FILE, several times → files by name."""
+    parts = [one.partition("=") for one in given]
+    if not all(name and file for name, _, file in parts):
+        raise click.BadParameter("expected NAME=FILE, the name of a backbone and a file.")
+    return {name: file for name, _, file in parts}
+
+
 def _kind(of: str) -> Callable[[str], str]:
     """A reader of the values that a setting may have; they are looked up when one is given."""
 
@@ -76,6 +84,13 @@ def values_of(axis: str) -> tuple[str, ...]:
     metavar="NAME|DIR",
     help="Backbone (`cbir models`), classical/NAME or folder of a saved embedder. "
     "Default: every backbone whose weights are installed.",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="NAME=FILE",
+    callback=_files,
+    help="Weights of the backbone NAME, where Keras cannot fetch them.",
 )
 @click.option(
     "--resize",
@@ -203,7 +218,16 @@ def axes_of(options: dict[str, Any]) -> Axes:
     """The axes that the options name; what is not given has the default's value."""
     from cbir.evaluate import Axes
 
-    names = ("embedders", "resizes", "input_sizes", "poolings", "dims", "projections", "kinds")
+    names = (
+        "embedders",
+        "resizes",
+        "input_sizes",
+        "poolings",
+        "dims",
+        "projections",
+        "kinds",
+        "weights",
+    )
     return Axes(**{name: options[name] for name in names if options[name]})
 
 
