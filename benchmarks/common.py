@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import cbir
 from cbir.evaluate import Truth, from_manifest
 from cbir.evaluate.speed import processor
 from cbir.images import make_sample
@@ -32,11 +33,12 @@ def smoke(folder: str) -> dict[str, Truth]:
 
 def machine() -> dict[str, object]:
     """Where figures were taken: processor, cores, versions."""
-    packages = ("cbir", "numpy", "pillow", "keras", "tensorflow", "tensorflow-cpu", "faiss-cpu",
+    packages = ("numpy", "pillow", "keras", "tensorflow", "tensorflow-cpu", "faiss-cpu",
                 "scikit-image")  # fmt: skip
     found = {name: _version(name) for name in packages}
     return {
         **processor(),
+        "cbir": cbir.__version__,
         "python": platform.python_version(),
         **{name: text for name, text in found.items() if text},
     }
