@@ -1,8 +1,13 @@
 """Measuring retrieval: ground truth, metrics, protocols, the classical floor."""
 
 from cbir.evaluate.answers import Pictures
+from cbir.evaluate.chance import chance
 from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
+from cbir.evaluate.comparison import Compare, Watch
+from cbir.evaluate.comparison_rows import Comparison, Problem
+from cbir.evaluate.comparison_rows import Row as CompareRow
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
+from cbir.evaluate.grid import Axes, Candidate, at_hand, grid
 from cbir.evaluate.ground_truth import (
     Query,
     Truth,
@@ -29,26 +34,38 @@ from cbir.evaluate.metrics import (
     recall_at_k,
     relevant_recall_at_k,
 )
+from cbir.evaluate.pareto import pareto_front
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
-from cbir.evaluate.run import Measured, measure
+from cbir.evaluate.run import Measured, TruthFeatures, answered, measure, truth_features
 from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
 
 __all__ = [
     "Answer",
     "Answers",
     "Attack",
+    "Axes",
     "CLASSICAL",
+    "Candidate",
     "ColourHistogram",
+    "Compare",
+    "CompareRow",
+    "Comparison",
     "Embedded",
     "Measured",
     "Pictures",
+    "Problem",
     "Query",
     "SelfReport",
     "Summary",
     "Truth",
+    "TruthFeatures",
+    "Watch",
+    "answered",
+    "at_hand",
     "average_precision",
     "average_precision_trapezoid",
     "bootstrap_interval",
+    "chance",
     "clipped_precision_at_k",
     "colour_histogram",
     "compare",
@@ -59,6 +76,7 @@ __all__ = [
     "from_labels",
     "from_landmarks",
     "from_manifest",
+    "grid",
     "index_recall_at_k",
     "index_recall_by_id",
     "map_at_r",
@@ -67,6 +85,7 @@ __all__ = [
     "n_s",
     "ndcg",
     "paired_difference",
+    "pareto_front",
     "precision_at_k",
     "r_precision",
     "rank",
@@ -74,4 +93,5 @@ __all__ = [
     "relevant_recall_at_k",
     "self_queries",
     "summarise",
+    "truth_features",
 ]

@@ -185,8 +185,8 @@ def neighbours(gallery: Gallery, space: Space, features: Vectors, k: int) -> Aro
 
 def take_out(around: Around, gone: Sequence[set[int]]) -> Around:
     """The same without each query's set of rows."""
-    out = np.array([[row in rows for row in found]
-                    for found, rows in zip(around.rows.tolist(), gone, strict=True)], bool)  # fmt: skip
+    pairs = zip(around.rows.tolist(), gone, strict=True)
+    out = np.array([[row in rows for row in found] for found, rows in pairs], bool)
     out = out.reshape(around.rows.shape)
     return Around(np.where(out, -1, around.rows), np.where(out, -np.inf, around.cosines))
 

@@ -14,7 +14,6 @@ from cbir.evaluate.embedding import embed_files
 from cbir.query import Index
 from cbir.types import Failure, Ids, Vectors
 
-
 _BLOCK = 64
 """Queries searched at a time: bounds memory at 64 x n scores."""
 

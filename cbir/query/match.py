@@ -45,11 +45,12 @@ class Space:
 
     def apply(self, features: Vectors) -> Vectors:
         """Features float32 (n, f) → float32 (n, d), unit rows; zero where a row is the mean."""
-        rows = np.asarray(features, np.float32) - self.mean
+        rows: NDArray[Any] = np.asarray(features, np.float32) - self.mean
         if self.components is not None:
             rows = rows @ self.components.T
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+        unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+        return np.asarray(unit, np.float32)
 
 
 def centre(features: Vectors) -> Space:
