@@ -45,7 +45,7 @@ def test_another_key_a_torn_file_and_another_format_are_not_there(tmp_path: Path
     assert kept.answers("x, raw", KEY[:16] + "0" * 16) is None  # the same file name, another key
     (file,) = tmp_path.iterdir()
     whole = file.read_text()
-    for text in ("", whole[: len(whole) // 2], "{}", "[1]", whole.replace('"format":1', "1")):
+    for text in ("", whole[: len(whole) // 2], "{}", "[1]", whole.replace('"format":2', "2")):
         file.write_text(text)
         assert kept.answers("x, raw", KEY) is None
         assert kept.record("x, raw", KEY) == {}
