@@ -114,6 +114,9 @@ def test_a_kill_leaves_no_torn_file(tmp_path: Path) -> None:
                                    stdout=subprocess.PIPE)  # fmt: skip
         assert process.stdout is not None
         process.stdout.readline()
+        while not list(tmp_path.glob("*.json")):  # the first file is there before the kill
+            assert process.poll() is None
+            time.sleep(0.01)
         time.sleep(0.15 + 0.037 * round_)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
