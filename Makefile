@@ -51,11 +51,13 @@ docs: $(VENV)/installed-dev ## generate docs/cli.md anew
 
 bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ and grocery/
 	$(BIN)/python benchmarks/recall.py --data $(DATA)
+	$(BIN)/python benchmarks/match.py --data $(DATA)
 	$(BIN)/python benchmarks/growth.py --data $(DATA)
 	$(BIN)/python benchmarks/updates.py --data $(DATA)
 
 bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/recall.py --smoke
+	$(BIN)/python benchmarks/match.py --smoke
 	$(BIN)/python benchmarks/growth.py --smoke
 	$(BIN)/python benchmarks/updates.py --smoke
 

@@ -124,13 +124,18 @@ def calibrate(
     return _fit(gallery, space, negatives, edited)
 
 
-def _fit_space(gallery: Gallery, seed: int) -> tuple[Space, Ids]:
-    """The space, and the rows that serve as negatives, int64 (m,)."""
+def negative_rows(gallery: Gallery, seed: int) -> Ids:
+    """The rows that serve as negatives, int64 (m,): in a large gallery, and nowhere else."""
     size = len(gallery)
+    most = NEGATIVES if size < WHITEN_AT else min(NEGATIVES, size // 5)
+    return sample_rows(gallery.keys, most, seed + 1)
+
+
+def _fit_space(gallery: Gallery, seed: int) -> tuple[Space, Ids]:
+    """The space, and the rows that serve as negatives."""
+    size, negatives = len(gallery), negative_rows(gallery, seed)
     if size < WHITEN_AT:
-        negatives = sample_rows(gallery.keys, NEGATIVES, seed + 1)
         return centre(gallery.take(np.arange(size, dtype=np.int64))), negatives
-    negatives = sample_rows(gallery.keys, min(NEGATIVES, size // 5), seed + 1)
     others = np.setdiff1d(np.arange(size), negatives)
     rows = others[sample_rows([gallery.keys[i] for i in others], SAMPLE, seed)]
     return whiten(gallery.take(rows)), negatives

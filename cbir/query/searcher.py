@@ -17,6 +17,7 @@ from cbir.errors import IndexDamagedError, UsageError
 from cbir.query.algebra import combine
 from cbir.query.examples import Example, own_embedder
 from cbir.query.filters import Table, allowed_ids
+from cbir.query.match import Calibration
 from cbir.query.matching import kept, matched
 from cbir.query.metadata import find_file
 from cbir.query.state import State, catch_up, features_of, load_state
@@ -143,6 +144,11 @@ class Index:
         if row is None or missing is not None:
             raise UsageError(f"No feature of image {missing} is stored in {self.path}.")
         return np.stack([found[i] for i in ids]) if ids else np.empty((0, row.feature_dims), "f4")
+
+    def calibration(self) -> Calibration | None:
+        """How scores become matches; None where nothing is calibrated."""
+        with self._one, self.catalog.reading():
+            return self._refresh().calibration
 
     # -- query images ----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cbir.cli.benchmark.compare import compare_command
+from cbir.cli.benchmark.match import match_command
 from cbir.cli.benchmark.recall import recall_command
 
 
@@ -13,6 +14,7 @@ def benchmark_command() -> None:
     """Measure retrieval on your own images."""
 
 
+benchmark_command.add_command(match_command)
 benchmark_command.add_command(recall_command)
 benchmark_command.add_command(compare_command)
 
