@@ -2,6 +2,7 @@
 
 from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
+from cbir.evaluate.fitting import Fittable, fitted
 from cbir.evaluate.ground_truth import (
     Query,
     Truth,
@@ -28,18 +29,28 @@ from cbir.evaluate.metrics import (
     recall_at_k,
     relevant_recall_at_k,
 )
+from cbir.evaluate.probe import Cell, Match, Probe, difference, matches, probe
+from cbir.evaluate.probe import steps as probe_steps
+from cbir.evaluate.probe_parts import ALL, Parts, ProbeSpec, parts_of
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
 from cbir.evaluate.run import Measured, measure
 from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
 
 __all__ = [
+    "ALL",
     "Answer",
     "Answers",
     "Attack",
     "CLASSICAL",
+    "Cell",
     "ColourHistogram",
     "Embedded",
+    "Fittable",
+    "Match",
     "Measured",
+    "Parts",
+    "Probe",
+    "ProbeSpec",
     "Query",
     "SelfReport",
     "Summary",
@@ -50,8 +61,10 @@ __all__ = [
     "clipped_precision_at_k",
     "colour_histogram",
     "compare",
+    "difference",
     "embed_crops",
     "embed_files",
+    "fitted",
     "from_folders",
     "from_groups",
     "from_labels",
@@ -60,12 +73,16 @@ __all__ = [
     "index_recall_at_k",
     "index_recall_by_id",
     "map_at_r",
+    "matches",
     "mean",
     "measure",
     "n_s",
     "ndcg",
     "paired_difference",
+    "parts_of",
     "precision_at_k",
+    "probe",
+    "probe_steps",
     "r_precision",
     "rank",
     "recall_at_k",
