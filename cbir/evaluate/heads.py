@@ -85,16 +85,16 @@ TITLES: Mapping[str, str] = {"svm": "linear SVM", "knn": "k-NN"}
 
 
 def vote(scores: Vectors, classes: Ids, k: int) -> Ids:
-    """Class by the k largest of each row: scores (q, n), classes int64 (n,) → int64 (q,)."""
+    """Class by the k largest of each row: cosines (q, n), classes int64 (n,) → int64 (q,)."""
     places = np.argpartition(-scores, min(k, scores.shape[1]) - 1, axis=1)[:, :k]
     near = np.take_along_axis(scores, places, axis=1).astype(np.float64)
     votes = np.zeros((len(scores), int(classes.max()) + 1))
-    sums = np.full(votes.shape, 0.0)
+    sums = np.zeros(votes.shape)
     rows = np.arange(len(scores))[:, None]
     np.add.at(votes, (rows, classes[places]), 1)
-    np.add.at(sums, (rows, classes[places]), np.maximum(near, -2.0))
+    np.add.at(sums, (rows, classes[places]), near)
     # A sum of k cosines lies within k of zero, so that it orders ties and overrules no vote.
-    return np.asarray((votes * (4 * k + 1) + sums).argmax(axis=1), np.int64)
+    return np.asarray((votes * (2 * k + 1) + sums).argmax(axis=1), np.int64)
 
 
 def folds(classes: Ids, count: int, seed: int) -> Ids:

@@ -68,8 +68,12 @@ def parts_of(truth: Truth, seed: int = 0) -> Parts:
     test = np.array([query.image for query in truth.queries], np.int64)
     both = np.intersect1d(test, truth.gallery)
     labels = np.array(truth.labels)
-    if any(not label for label in truth.labels):
-        raise UsageError("probe: expected a label for every image; some have none.")
+    missing = sum(1 for label in truth.labels if not label)
+    if missing:
+        raise UsageError(
+            f"probe: expected a label for every image; {missing} have none. In a folder of "
+            "images, each class is a folder of its own."
+        )
     if len(both) and len(both) == len(test) == len(truth.gallery):
         train, test = _halves(labels, both, seed)
         name = truth.name.removesuffix(", leave one out") + ", half of each class"
