@@ -50,7 +50,7 @@ docs: $(VENV)/installed-dev ## generate docs/cli.md anew
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ and grocery/
-	$(BIN)/python benchmarks/recall.py --data $(DATA) --all-dims
+	$(BIN)/python benchmarks/recall.py --data $(DATA)
 	$(BIN)/python benchmarks/growth.py --data $(DATA)
 	$(BIN)/python benchmarks/updates.py --data $(DATA)
 

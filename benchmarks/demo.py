@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import Item, pixels_of, say
+from common import say
 
 from cbir import Index
 from cbir.config import QuerySpec
-from cbir.evaluate import ColourHistogram, precision_at_k
+from cbir.evaluate import ColourHistogram, embed_files, precision_at_k
 from cbir.types import Vectors
 
 LIMIT_GB = 3.0
@@ -83,12 +83,10 @@ def main() -> None:
     cbir("query", *asked, "-i", str(index), "-k", "9", "--html", str(page))
     files = sorted(str(f) for f in photos.rglob("*") if f.suffix in {".jpg", ".png", ".webp"})
     labels = [Path(file).parent.name for file in files]
-    items = [
-        Item(os.path.abspath(f), label, "", "") for f, label in zip(files, labels, strict=True)
-    ]
-    colour = ColourHistogram()
-    floor = np.concatenate([colour.features(p) for p in pixels_of(items, colour)])
-    cnn, plain = by_index(index, files, labels), first_places(floor, labels)
+    floor = embed_files([os.path.abspath(file) for file in files], ColourHistogram())
+    if floor.failed:
+        raise SystemExit(f"Expected to read every picture; {floor.failed[0][1]}")
+    cnn, plain = by_index(index, files, labels), first_places(floor.features, labels)
     k = labels.count(labels[0]) - 1
     say(f"\nP@{k}: a photo's {k} other views among the first {k} hits, {len(files)} queries")
     say(f"  index (CNN)        {cnn:.3f}")

@@ -16,6 +16,7 @@ from cbir.types import Pixels, Vectors
 
 ResizePolicy = Literal["squash", "crop", "pad"]
 ProjectionKind = Literal["pca", "none"]
+IndexKind = Literal["flat"]
 
 DECODING = "pillow-1"
 """Name of the decoding recipe (images/decode.py). It is part of every fingerprint: change the
@@ -94,7 +95,7 @@ class IndexSpec(Settings):
 
     dims: int = 256
     projection: ProjectionKind = "pca"
-    kind: str = "flat"
+    kind: IndexKind = "flat"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,8 +106,10 @@ class IndexSpec(Settings):
                 f"projection: expected one of {', '.join(get_args(ProjectionKind))}; "
                 f"received {self.projection!r}."
             )
-        if self.kind != "flat":
-            raise UsageError(f"kind: expected flat; received {self.kind!r}.")
+        if self.kind not in get_args(IndexKind):
+            raise UsageError(
+                f"kind: expected one of {', '.join(get_args(IndexKind))}; received {self.kind!r}."
+            )
 
 
 @dataclass(frozen=True, slots=True)

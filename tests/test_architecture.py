@@ -159,6 +159,9 @@ def test_importing_costs_no_network(code: str) -> None:
         (["check", "-i", "no-such-index"], 3),
         (["export", "-i", "no-such-index"], 2),
         (["models"], 0),
+        (["benchmark", "compare", "--help"], 0),
+        (["benchmark", "compare"], 2),
+        (["benchmark", "compare", ".", "--embedder", "no-such-net"], 2),
     ],
 )
 def test_help_and_usage_errors_load_no_network(

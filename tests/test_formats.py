@@ -12,17 +12,22 @@ import pytest
 from cbir import Embedder, Index
 from cbir.catalog import FORMAT_VERSION, Catalog
 from cbir.embed.package import VERSION
+from cbir.evaluate.answers import FORMAT as ANSWERS_FORMAT
+from cbir.evaluate.answers import Answers
+from cbir.evaluate.protocol import summarise
 from cbir.lifecycle import check
 from tests.conftest import GridEmbedder, picture
 
 DATA = Path(__file__).parent / "data"
 INDEXES = sorted(DATA.glob("index-v*"))
 EMBEDDERS = sorted(DATA.glob("embedder-v*"))
+ANSWERS = sorted(DATA.glob("answers-v*.json"))
 
 
 def test_there_is_a_sample_of_each_version() -> None:
     assert [p.name for p in INDEXES] == [f"index-v{v}" for v in range(1, FORMAT_VERSION + 1)]
     assert [p.name for p in EMBEDDERS] == [f"embedder-v{v}" for v in range(1, VERSION + 1)]
+    assert [p.stem for p in ANSWERS] == [f"answers-v{v}" for v in range(1, ANSWERS_FORMAT + 1)]
 
 
 @pytest.mark.parametrize("sample", INDEXES, ids=lambda p: p.name)
@@ -48,3 +53,19 @@ def test_an_embedder_is_read(sample: Path) -> None:
     card = json.loads((sample / "embedder.json").read_text(encoding="utf-8"))
     assert made.fingerprint == card["fingerprint"] and made.feature_dims == 32
     assert made.features(np.zeros((2, 16, 16, 3), np.uint8)).shape == (2, 32)
+
+
+@pytest.mark.parametrize("sample", ANSWERS, ids=lambda p: p.stem)
+def test_stored_answers_are_read(sample: Path) -> None:
+    """Every version was made from the same vectors, and is scored alike."""
+    made = Answers.from_json(sample.read_text(encoding="utf-8"))
+    found = summarise(made)
+    assert (found.queries, found.gallery) == (4, 8)
+    assert found.metrics["recall@1"] == 0
+    ranks = ([2, 6], [2, 4, 7], [5, 7, 8], [5, 6])
+    each = [sum(i / r for i, r in enumerate(row, start=1)) / len(row) for row in ranks]
+    assert found.metrics["mAP"] == pytest.approx(sum(each) / 4, abs=1e-12)
+    known = made.pictures is not None
+    assert known == (sample.stem != "answers-v1") == bool(sum(made.irrelevant))
+    if made.pictures:
+        assert made.pictures.path(0) == "/photos/0.png" and made.pictures.label(4) == "class 1"

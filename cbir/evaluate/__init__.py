@@ -1,8 +1,14 @@
 """Measuring retrieval: ground truth, metrics, protocols, the classical floor."""
 
+from cbir.evaluate.answers import Pictures
+from cbir.evaluate.chance import chance
 from cbir.evaluate.classical import CLASSICAL, ColourHistogram, colour_histogram
+from cbir.evaluate.comparison import Compare, Watch
+from cbir.evaluate.comparison_rows import Comparison, Problem
+from cbir.evaluate.comparison_rows import Row as CompareRow
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
 from cbir.evaluate.fitting import Fittable, fitted
+from cbir.evaluate.grid import Axes, Candidate, at_hand, grid
 from cbir.evaluate.ground_truth import (
     Query,
     Truth,
@@ -29,11 +35,12 @@ from cbir.evaluate.metrics import (
     recall_at_k,
     relevant_recall_at_k,
 )
+from cbir.evaluate.pareto import pareto_front
 from cbir.evaluate.probe import Cell, Match, Probe, difference, matches, probe
 from cbir.evaluate.probe import steps as probe_steps
 from cbir.evaluate.probe_parts import ALL, Parts, ProbeSpec, parts_of
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
-from cbir.evaluate.run import Measured, measure
+from cbir.evaluate.run import Measured, TruthFeatures, answered, measure, truth_features
 from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
 
 __all__ = [
@@ -41,23 +48,35 @@ __all__ = [
     "Answer",
     "Answers",
     "Attack",
+    "Axes",
     "CLASSICAL",
+    "Candidate",
     "Cell",
     "ColourHistogram",
+    "Compare",
+    "CompareRow",
+    "Comparison",
     "Embedded",
     "Fittable",
     "Match",
     "Measured",
     "Parts",
+    "Pictures",
     "Probe",
     "ProbeSpec",
+    "Problem",
     "Query",
     "SelfReport",
     "Summary",
     "Truth",
+    "TruthFeatures",
+    "Watch",
+    "answered",
+    "at_hand",
     "average_precision",
     "average_precision_trapezoid",
     "bootstrap_interval",
+    "chance",
     "clipped_precision_at_k",
     "colour_histogram",
     "compare",
@@ -70,6 +89,7 @@ __all__ = [
     "from_labels",
     "from_landmarks",
     "from_manifest",
+    "grid",
     "index_recall_at_k",
     "index_recall_by_id",
     "map_at_r",
@@ -79,6 +99,7 @@ __all__ = [
     "n_s",
     "ndcg",
     "paired_difference",
+    "pareto_front",
     "parts_of",
     "precision_at_k",
     "probe",
@@ -89,4 +110,5 @@ __all__ = [
     "relevant_recall_at_k",
     "self_queries",
     "summarise",
+    "truth_features",
 ]

@@ -133,6 +133,10 @@ def mean(values: Iterable[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
+_DRAWN = 1 << 20
+"""Values of a bootstrap that are drawn at a time: bounds memory."""
+
+
 def bootstrap_interval(
     values: Sequence[float], seed: int = 0, rounds: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:
@@ -144,8 +148,12 @@ def bootstrap_interval(
     if not len(known):
         return math.nan, math.nan
     rng = np.random.default_rng(seed)
-    means = [known[rng.integers(0, len(known), len(known))].mean() for _ in range(rounds)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    step = max(1, _DRAWN // len(known))
+    means = [
+        known[rng.integers(0, len(known), (min(step, rounds - start), len(known)))].mean(axis=1)
+        for start in range(0, rounds, step)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -1,99 +1,30 @@
 """Running a protocol: every query ranked against the gallery; raw answers first, metrics later.
 
-`Answers` keep, for each query, its first hits and the rank of every relevant image, with the query
-itself (by its position) and junk taken out before ranks are counted. Every metric follows from
-that, so a change of a metric needs neither embedding nor searching again.
+The answers keep, for each query, its first hits and the rank of every relevant image, with the
+query itself (by its position) and junk taken out before ranks are counted. Every metric follows
+from that, so a change of a metric needs neither embedding nor searching again.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from cbir.errors import UsageError
 from cbir.evaluate import metrics
+from cbir.evaluate.answers import SCORE_BINS, Pictures, score_counts
+from cbir.evaluate.answers import Answer as Answer  # named here too: what `rank` returns
+from cbir.evaluate.answers import Answers as Answers
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.types import Ids, Vectors
 
-FORMAT = 1
 DEPTH = 100
 """Hits kept of each query."""
 
 BLOCK = 256
 """Queries ranked at a time: bounds memory at 256 x n scores."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What one query found.
-
-    `hits` are positions of pictures (in `Truth.paths`) by falling score, `scores` their cosines;
-    `ranks` are the ranks of all relevant images, from 1, rising, and `relevant_scores` their
-    scores; `total` is how many relevant images the gallery has.
-    """
-
-    image: int
-    hits: Sequence[int]
-    scores: Sequence[float]
-    ranks: Sequence[int]
-    relevant_scores: Sequence[float]
-    total: int
-
-    def flags(self, length: int) -> metrics.Flags:
-        """Bool (length,): which of the first places hold a relevant image."""
-        made = np.zeros(length, bool)
-        ranks = np.asarray(self.ranks, np.int64)
-        made[ranks[ranks <= length] - 1] = True
-        return made
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """All answers of a protocol by one system, and what is needed to name it."""
-
-    protocol: str
-    system: str
-    gallery: int
-    answers: tuple[Answer, ...]
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """One JSON object; scores with six decimals."""
-        rows = [
-            {
-                "image": a.image, "total": a.total, "hits": list(a.hits), "ranks": list(a.ranks),
-                "scores": [round(s, 6) for s in a.scores],
-                "relevant_scores": [round(s, 6) for s in a.relevant_scores],
-            }
-            for a in self.answers
-        ]  # fmt: skip
-        whole = {
-            "format": FORMAT, "protocol": self.protocol, "system": self.system,
-            "gallery": self.gallery, "about": dict(self.about), "answers": rows,
-        }  # fmt: skip
-        return json.dumps(whole, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Answers:
-        """The inverse; UsageError where it is something else, or of a newer format."""
-        try:
-            whole = json.loads(text)
-            if whole["format"] != FORMAT:
-                raise UsageError(
-                    f"answers: expected format {FORMAT}; received {whole['format']}. Update cbir."
-                )
-            rows = tuple(
-                Answer(r["image"], r["hits"], r["scores"], r["ranks"], r["relevant_scores"],
-                       r["total"])
-                for r in whole["answers"]
-            )  # fmt: skip
-            return cls(whole["protocol"], whole["system"], whole["gallery"], rows, whole["about"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"answers: expected what a benchmark stored; {error}.") from None
 
 
 def rank(truth: Truth, queries: Vectors, gallery: Vectors, system: str) -> Answers:
@@ -107,34 +38,59 @@ def rank(truth: Truth, queries: Vectors, gallery: Vectors, system: str) -> Answe
             f"gallery; received {len(queries)} and {len(gallery)}."
         )
     made: list[Answer] = []
+    irrelevant: Ids = np.zeros(SCORE_BINS, np.int64)
     for start in range(0, len(queries), BLOCK):
         scores = queries[start : start + BLOCK] @ gallery.T
         for query, row in zip(truth.queries[start : start + BLOCK], scores, strict=True):
-            made.append(_answer(truth, query, row))
-    return Answers(truth.name, system, len(gallery), tuple(made))
+            keep = _counted(query, len(row))
+            made.append(_answer(truth, query, row, keep))
+            keep[query.relevant] = False
+            irrelevant += score_counts(row[keep])
+    named = [i for a in made for i in (a.image, a.first, *a.hits) if i is not None]
+    return Answers(
+        truth.name, system, len(gallery), tuple(made),
+        irrelevant=irrelevant.tolist(), pictures=Pictures.of(truth, named),
+    )  # fmt: skip
 
 
-def _answer(truth: Truth, query: Query, scores: Vectors) -> Answer:
-    """One answer: self and junk out, then ranks."""
-    keep = np.ones(len(scores), bool)
+def _counted(query: Query, length: int) -> metrics.Flags:
+    """Bool (length,): the gallery without the query itself and its junk."""
+    keep = np.ones(length, bool)
     keep[query.junk] = False
     if query.own is not None:
         keep[query.own] = False
+    return keep
+
+
+def _answer(truth: Truth, query: Query, scores: Vectors, keep: metrics.Flags) -> Answer:
+    """One answer: self and junk out, then ranks.
+
+    Scores are rounded here, not only when they are stored, so that stored answers give the very
+    numbers of the first run.
+    """
     places: Ids = np.flatnonzero(keep)
     order = places[np.argsort(-scores[places], kind="stable")]
     where = np.full(len(scores), -1, np.int64)
     where[order] = np.arange(1, len(order) + 1)
     ranks = where[query.relevant]
     by_rank = np.argsort(ranks, kind="stable")
+    relevant = query.relevant[by_rank]
     first = order[:DEPTH]
     return Answer(
         image=query.image,
         hits=truth.gallery[first].tolist(),
-        scores=scores[first].astype(float).tolist(),
+        scores=_rounded(scores[first]),
         ranks=ranks[by_rank].tolist(),
-        relevant_scores=scores[query.relevant][by_rank].astype(float).tolist(),
-        total=len(query.relevant),
+        relevant_scores=_rounded(scores[relevant]),
+        total=len(relevant),
+        first=int(truth.gallery[relevant[0]]) if len(relevant) else None,
+        crop=query.crop,
     )
+
+
+def _rounded(scores: Vectors) -> list[float]:
+    rounded: list[float] = np.round(scores.astype(np.float64), 6).tolist()
+    return rounded
 
 
 KS = (1, 5, 10)
@@ -154,7 +110,7 @@ def _values(answer: Answer, gallery: int) -> dict[str, float]:
     total = answer.total
     if not total:
         return dict.fromkeys(NAMES, float("nan"))
-    length = max(gallery, *KS, max(answer.ranks))
+    length = max(gallery, *KS, max(answer.ranks, default=0))
     flags = answer.flags(length)
     values = {f"recall@{k}": metrics.recall_at_k(flags, k) for k in KS}
     values["mAP"] = metrics.average_precision(flags, total)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cbir.catalog import FeatureCache
+from cbir.catalog.halves import from_blobs, to_blob
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.embed import Projection, fit_gallery
-from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
+from cbir.evaluate.embedding import embed_crops, embed_files
 from cbir.evaluate.fitting import fitted
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.evaluate.protocol import Answers, rank
-from cbir.types import Failure, Ids
+from cbir.types import Failure, Ids, Vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +27,92 @@ class Measured:
     failures: tuple[Failure, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TruthFeatures:
+    """A protocol's features by one embedder, made once for any number of projections.
+
+    `embedder` is what made them: fitted on the gallery, where it learns from pictures.
+
+    `truth` is without the pictures that could not be used, which are in `failures`. queries
+    float32 (q, f) and gallery float32 (n, f) are raw, rounded as the catalog keeps them;
+    `contents` are the hashes of the gallery's files. `embedded` counts what was not in the cache.
+    """
+
+    truth: Truth
+    embedder: FeatureExtractor
+    queries: Vectors
+    gallery: Vectors
+    contents: tuple[bytes, ...]
+    failures: tuple[Failure, ...]
+    embedded: int
+    fitting_s: float
+    embedding_s: float
+
+    def projections(self, specs: Sequence[IndexSpec]) -> list[Projection]:
+        """The projection that `cbir index` would make, for each of the settings.
+
+        Fitted on the gallery alone, never on queries that are not in it; once for all lengths that
+        are asked, since leading components are the same however many are kept.
+        """
+        most: dict[int, Projection] = {}
+        for seed in {spec.seed for spec in specs if spec.projection == "pca"}:
+            dims = max(s.dims for s in specs if s.projection == "pca" and s.seed == seed)
+            most[seed] = fit_gallery(self.contents, self.gallery, dims, seed)
+        plain = Projection.none(self.gallery.shape[1])
+        return [
+            plain if spec.projection == "none" else _leading(most[spec.seed], spec.dims)
+            for spec in specs
+        ]
+
+
+def _leading(projection: Projection, dims: int) -> Projection:
+    """A projection with its first components only."""
+    if projection.components is None or projection.dims <= dims:
+        return projection
+    share = float("nan")  # of the variance: only the fit knows it
+    return replace(projection, components=projection.components[:dims], explained=share)
+
+
+def truth_features(
+    truth: Truth,
+    embedder: FeatureExtractor,
+    cache: FeatureCache | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> TruthFeatures:
+    """Embed a protocol's pictures; a query that is a part of a picture is embedded alone.
+
+    An embedder that learns from pictures is first fitted on the gallery, never on queries that are
+    not in it.
+    """
+    start = time.perf_counter()
+    embedder = fitted(embedder, [truth.paths[i] for i in truth.gallery.tolist()], cache)
+    fitting = time.perf_counter() - start
+    embedded = embed_files(truth.paths, embedder, cache, advance)
+    used = without(truth, [position for position, _ in embedded.failed])
+    queries = embedded.features[[q.image for q in used.queries]]
+    crops = [(i, truth.paths[q.image], q.crop) for i, q in enumerate(used.queries) if q.crop]
+    if crops:
+        parts = embed_crops([(path, crop) for _, path, crop in crops], embedder)
+        queries[[i for i, _, _ in crops]] = parts
+    return TruthFeatures(
+        truth=used,
+        embedder=embedder,
+        queries=_rounded(queries),
+        gallery=_rounded(embedded.features[used.gallery]),
+        contents=tuple(embedded.contents[i] for i in used.gallery.tolist()),
+        failures=tuple(failure for _, failure in embedded.failed),
+        embedded=embedded.embedded,
+        fitting_s=fitting,
+        embedding_s=time.perf_counter() - start - fitting,
+    )
+
+
+def _rounded(features: Vectors) -> Vectors:
+    """As the catalog and the cache keep them, so that fresh and kept features are the same."""
+    blobs = [to_blob(row) for row in features]
+    return from_blobs(blobs, features.shape[1]) if blobs else features
+
+
 def measure(
     truth: Truth,
     embedder: FeatureExtractor,
@@ -33,48 +120,32 @@ def measure(
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Measured:
-    """Embed a protocol's pictures, project them as `cbir index` would, and rank.
+    """Embed a protocol's pictures, project them as `cbir index` would, and rank."""
+    found = truth_features(truth, embedder, cache, advance)
+    (projection,) = found.projections([spec])
+    return Measured(answered(found, spec, projection), found.failures)
 
-    The projection, and an embedder that learns from pictures, are fitted on the gallery alone,
-    never on queries that are not in it.
-    """
+
+def answered(found: TruthFeatures, spec: IndexSpec, projection: Projection) -> Answers:
+    """Rank by one projection of the features; `about` says what the answers were made with."""
+    embedder = found.embedder
     start = time.perf_counter()
-    embedder = fitted(embedder, [truth.paths[i] for i in truth.gallery], cache, spec.seed)
-    fitting = time.perf_counter() - start
-    start = time.perf_counter()
-    embedded = embed_files(truth.paths, embedder, cache, advance)
-    seconds = time.perf_counter() - start
-    used = without(truth, [position for position, _ in embedded.failed])
-    projection = _projection(used, embedded, spec)
-    gallery = projection.apply(embedded.features[used.gallery])
-    queries = projection.apply(embedded.features[[q.image for q in used.queries]])
-    crops = [(i, truth.paths[q.image], q.crop) for i, q in enumerate(used.queries) if q.crop]
-    if crops:
-        parts = embed_crops([(path, crop) for _, path, crop in crops], embedder)
-        queries[[i for i, _, _ in crops]] = projection.apply(parts)
-    start = time.perf_counter()
-    answers = rank(used, queries, gallery, name_of(embedder, spec))
+    queries, gallery = projection.apply(found.queries), projection.apply(found.gallery)
+    answers = rank(found.truth, queries, gallery, name_of(embedder, spec))
     about = {
         "embedder": embedder.spec.to_dict(), "fingerprint": embedder.fingerprint,
         "index_spec": spec.to_dict(), "dims": projection.dims, "fitted": projection.fitted,
-        "failures": len(embedded.failed), "embedded": embedded.embedded,
-        "fitting_s": round(fitting, 3), "embedding_s": round(seconds, 3),
+        "failures": len(found.failures), "embedded": found.embedded,
+        "fitting_s": round(found.fitting_s, 3), "embedding_s": round(found.embedding_s, 3),
         "ranking_s": round(time.perf_counter() - start, 3),
     }  # fmt: skip
-    return Measured(replace(answers, about=about), tuple(f for _, f in embedded.failed))
+    return replace(answers, about=about)
 
 
 def name_of(embedder: FeatureExtractor, spec: IndexSpec) -> str:
     """A system's name in tables: "efficientnet-lite0, pca 256"."""
     how = f"pca {spec.dims}" if spec.projection == "pca" else "raw"
     return f"{embedder.spec.backbone}, {how}"
-
-
-def _projection(truth: Truth, embedded: Embedded, spec: IndexSpec) -> Projection:
-    if spec.projection == "none":
-        return Projection.none(embedded.features.shape[1])
-    contents = [embedded.contents[i] for i in truth.gallery]
-    return fit_gallery(contents, embedded.features[truth.gallery], spec.dims, spec.seed)
 
 
 def without(truth: Truth, failed: Sequence[int]) -> Truth:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         read_derived,
         write_derived,
     )
-    from cbir.index.faiss_index import FaissIndex
+    from cbir.index.faiss_index import FaissIndex, one_thread
     from cbir.index.live import LiveIndex
     from cbir.index.lock import writer_lock
     from cbir.index.store import VectorStore
@@ -29,6 +29,7 @@ _HOME = {
     "LiveIndex": "live",
     "VectorStore": "store",
     "derived_files": "derived",
+    "one_thread": "faiss_index",
     "prune_derived": "derived",
     "read_derived": "derived",
     "write_derived": "derived",
@@ -42,6 +43,7 @@ __all__ = [
     "LiveIndex",
     "VectorStore",
     "derived_files",
+    "one_thread",
     "prune_derived",
     "read_derived",
     "write_derived",

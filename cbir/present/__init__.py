@@ -5,6 +5,7 @@ Functions over rankings that print nothing: pages and sheets read the pictures t
 where they are used, not here.
 """
 
+from cbir.present.compare_page import ComparedSystem, ComparePage, compare_page
 from cbir.present.files import write_whole
 from cbir.present.html import PageOptions, page, write_page
 from cbir.present.names import visible
@@ -15,9 +16,12 @@ from cbir.present.text import columns, failures_table, pairs, table
 from cbir.present.thumbnails import data_uri, thumbnail
 
 __all__ = [
+    "ComparePage",
+    "ComparedSystem",
     "PageOptions",
     "SheetOptions",
     "columns",
+    "compare_page",
     "contact_sheet",
     "count",
     "counts",

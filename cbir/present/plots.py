@@ -7,8 +7,11 @@ serves a light page, a dark one and paper.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +26,18 @@ _INK, _SOFT, _LINE, _SURFACE = "#010101", "#020202", "#030303", "#040404"
 _VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _SURFACE: "--surface"} | {
     f"#0505{i:02d}": f"--series-{i}" for i in range(1, SERIES + 1)
 }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """While it is imported, Matplotlib remarks on folders that it cannot write, and on fonts."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def series(number: int) -> str:
@@ -41,10 +56,15 @@ def ink() -> str:
 
 
 def drawing(
-    width: float = 6.0, height: float = 3.6, rows: int = 1, columns: int = 1
+    width: float = 6.0, height: float = 3.6, rows: int = 1, columns: int = 1, text: float = 9.5
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches, and its axes row by row: grid behind, no box around."""
-    from matplotlib.figure import Figure
+    """A figure of so many inches, and its axes row by row: grid behind, no box around.
+
+    text: size of the axes' names in points; a page shows it larger or smaller, as it does the
+    figure: at width 6.0, 432 points, it is 9.5 pixels high where the figure is 432 pixels wide.
+    """
+    with _quiet():
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
@@ -52,16 +72,16 @@ def drawing(
         one.set_facecolor("none")
         one.grid(True, color=_LINE, linewidth=0.8)
         one.set_axisbelow(True)
-        one.tick_params(colors=_SOFT, labelsize=9, length=0)
+        one.tick_params(colors=_SOFT, labelsize=text - 0.5, length=0)
         for side in one.spines.values():
             side.set_color(_LINE)
         for hidden in ("top", "right"):
             one.spines[hidden].set_visible(False)
-        for text in (one.xaxis.label, one.yaxis.label):
-            text.set_color(_SOFT)
-            text.set_fontsize(9.5)
+        for name in (one.xaxis.label, one.yaxis.label):
+            name.set_color(_SOFT)
+            name.set_fontsize(text)
         one.title.set_color(_INK)
-        one.title.set_fontsize(10.5)
+        one.title.set_fontsize(text + 1)
     return figure, axes
 
 
@@ -91,6 +111,7 @@ def svg(figure: Figure, label: str) -> str:
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r" font-family: [^;]*;", "", text)  # the page's own
+    text = text.replace("xlink:href", "href")  # SVG 2: needs no other namespace
     for colour, name in _VARIABLES.items():
         text = text.replace(colour, f"var({name})")
     view = re.search(r'viewBox="([^"]+)"', text)

@@ -18,7 +18,7 @@ from cbir.errors import IndexDamagedError, IndexIncompatibleError, UsageError
 from cbir.query.algebra import combine
 from cbir.query.filters import Table, allowed_ids
 from cbir.query.metadata import find_file
-from cbir.query.state import State, catch_up, load_state
+from cbir.query.state import State, catch_up, features_of, load_state
 from cbir.types import Hit, Ids, ImageInput, Pixels, Ranking, Vectors
 
 
@@ -175,6 +175,19 @@ class Index:
         with self._one, self.catalog.reading():
             state = self._refresh()
             return state.live.search(state.projection.apply(features), k, None, excluded)
+
+    def stored_features(self, ids: Sequence[int]) -> Vectors:
+        """The stored features of these images, float32 (n, f), in their order.
+
+        Raises UsageError where an id is not in the gallery, or has no feature.
+        """
+        with self._one, self.catalog.reading():
+            row = self.catalog.embedder()
+            found = {} if row is None else features_of(self.catalog, row, ids)
+        missing = next((image for image in ids if image not in found), None)
+        if row is None or missing is not None:
+            raise UsageError(f"No feature of image {missing} is stored in {self.path}.")
+        return np.stack([found[i] for i in ids]) if ids else np.empty((0, row.feature_dims), "f4")
 
     # -- query images ----------------------------------------------------------------------------
 

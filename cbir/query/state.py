@@ -67,6 +67,14 @@ def embeddings(catalog: Catalog, state: State, ids: Sequence[int]) -> tuple[Ids,
     return np.concatenate(parts_ids), np.concatenate(parts)
 
 
+def features_of(catalog: Catalog, embedder: EmbedderRow, ids: Sequence[int]) -> dict[int, Vectors]:
+    """Image id → its stored feature, float32 (f,), for those that have one."""
+    found: dict[int, Vectors] = {}
+    for block, features in catalog.features(embedder, sorted(set(ids))):
+        found.update(zip(block.tolist(), features, strict=True))
+    return found
+
+
 def read_projection(generation: Generation, embedder: EmbedderRow | None) -> Projection:
     """The generation's projection; plain L2 where nothing was fitted."""
     if generation.projection is None:

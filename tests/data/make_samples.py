@@ -10,10 +10,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from cbir import Embedder, EmbedderSpec
 from cbir.catalog import FORMAT_VERSION, CatalogWriter
 from cbir.config import IndexSpec
 from cbir.embed.package import VERSION
+from cbir.evaluate.answers import FORMAT as ANSWERS
+from cbir.evaluate.ground_truth import from_labels
+from cbir.evaluate.protocol import rank
 from cbir.lifecycle import SyncOptions, sync
 from tests.conftest import GridEmbedder, picture
 
@@ -49,6 +54,19 @@ def make_embedder() -> None:
     Embedder.from_spec(spec).save(HERE / f"embedder-v{VERSION}")
 
 
+def make_answers() -> None:
+    """Twelve pictures of three classes, four of them queries of the rest."""
+    rng = np.random.default_rng(0)
+    labels = [f"class {i % 3}" for i in range(12)]
+    vectors = rng.normal(size=(12, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    paths = [f"/photos/{i}.png" for i in range(12)]
+    truth = from_labels("sample", paths, labels, (range(4), range(4, 12)))
+    made = rank(truth, vectors[:4], vectors[4:], "random vectors")
+    (HERE / f"answers-v{ANSWERS}.json").write_text(made.to_json() + "\n")
+
+
 if __name__ == "__main__":
+    make_answers()
     make_index()
     make_embedder()

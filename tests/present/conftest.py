@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cbir.types import Hit, Ranking
+from tests.present.browser import start
 
 ODD_NAMES = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -78,3 +81,13 @@ def make_ranking(
         for i, path in enumerate(paths)
     )
     return Ranking(query, hits, "index_data/default", 12.345, files)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One headless browser for all pages."""
+    driver = start(str(tmp_path_factory.mktemp("profile")))
+    try:
+        yield driver
+    finally:
+        driver.quit()

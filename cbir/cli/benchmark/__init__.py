@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cbir.cli.benchmark.compare import compare_command
 from cbir.cli.benchmark.probe import probe_command
 from cbir.cli.benchmark.recall import recall_command
 
@@ -14,6 +15,7 @@ def benchmark_command() -> None:
 
 
 benchmark_command.add_command(recall_command)
+benchmark_command.add_command(compare_command)
 benchmark_command.add_command(probe_command)
 
 __all__ = ["benchmark_command"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,7 +43,10 @@ SHOWN = ("recall@1", "recall@5", "recall@10", "mAP", "MAP@R", "P@10")
 @click.option("-o", "--output", metavar="DIR",
               help="Keep the raw answers there, for --rescore.")  # fmt: skip
 @click.option("--rescore", metavar="DIR", type=click.Path(exists=True, file_okay=False),
-              help="Compute the metrics of kept answers again; nothing is embedded.")  # fmt: skip
+              help="Compute the metrics of kept answers again; nothing is embedded. With --html, "
+              "FOLDER is where the pictures are now, where they were moved.")  # fmt: skip
+@click.option("--html", metavar="FILE",
+              help="Also write a report with plots and pictures.")  # fmt: skip
 @strict_option
 @json_option
 def recall_command(folder: str | None, **options: Any) -> None:
@@ -54,21 +58,26 @@ def recall_command(folder: str | None, **options: Any) -> None:
     intervals. Features are kept in $CBIR_CACHE (else ~/.cache/cbir/features.sqlite), so that
     nothing is embedded twice.
     """
+    from cbir.cli.benchmark.recall_html import check_html, write_html
     from cbir.cli.output import EXIT_SKIPPED, failures, quit_with, result
 
     if options["self_queries"]:
         self_queries_report(folder, options)
         return
+    check_html(options["html"])
     if options["rescore"]:
-        system, floor = _stored(options["rescore"])
+        system, floor = (_moved(found, folder) for found in _stored(options["rescore"]))
         skipped = []
     else:
         truth = read_truth("benchmark recall", folder, options)
         done, below = _measured(truth, options)
-        system, floor, skipped = done.answers, below.answers, list(done.failures)
+        system, floor = _signed(done.answers), _signed(below.answers)
+        skipped = list(done.failures)
         if options["output"]:
             _keep(options["output"], system, floor)
     result(_as_json(system, floor) if options["as_json"] else _text(system, floor))
+    if options["html"]:
+        write_html(options["html"], system, floor)
     failures(skipped)
     if skipped and options["strict"]:
         quit_with(EXIT_SKIPPED)
@@ -91,15 +100,29 @@ def _measured(truth: Truth, options: dict[str, Any]) -> tuple[Measured, Measured
     return done, floor
 
 
-def _keep(folder: str, system: Answers, floor: Answers) -> None:
+def _signed(answers: Answers) -> Answers:
+    """The answers with when and on what they were measured."""
     from dataclasses import replace
 
+    date = datetime.now().strftime("%Y-%m-%d %H:%M")
+    return replace(answers, about={**answers.about, "date": date, "machine": machine()})
+
+
+def _keep(folder: str, system: Answers, floor: Answers) -> None:
     from cbir.present import write_whole
 
     os.makedirs(folder, exist_ok=True)
     for name, answers in (("answers.json", system), ("floor.json", floor)):
-        kept = replace(answers, about={**answers.about, "machine": machine()})
-        write_whole(os.path.join(folder, name), kept.to_json().encode())
+        write_whole(os.path.join(folder, name), answers.to_json().encode())
+
+
+def _moved(answers: Answers, folder: str | None) -> Answers:
+    """The answers with their pictures looked for in another folder."""
+    from dataclasses import replace
+
+    if folder is None or answers.pictures is None:
+        return answers
+    return replace(answers, pictures=answers.pictures.moved_to(folder))
 
 
 def _stored(folder: str) -> tuple[Answers, Answers]:

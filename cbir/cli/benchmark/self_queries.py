@@ -18,7 +18,7 @@ def self_queries_report(folder: str | None, options: dict[str, Any]) -> None:
     from cbir.evaluate import self_queries
     from cbir.query import Index
 
-    for name in ("manifest", "landmarks", "groups", "embedder", "rescore", "output"):
+    for name in ("manifest", "landmarks", "groups", "embedder", "rescore", "output", "html"):
         if options[name] or folder:
             raise UsageError(
                 "--self-queries: expected an index alone (-i INDEX), which has its own images and "

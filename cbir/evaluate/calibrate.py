@@ -1,0 +1,281 @@
+"""Fitting what makes a match of a score, without labels, on the gallery's own pictures.
+
+Positives are edited pictures whose source is in the gallery: their nearest hit, where it is the
+source. Negatives are queries whose source, and what shows the same, was taken out: what is nearest
+then is nearest by kind alone. Random pairs would be far too easy. Half of the negatives' weight is
+edited pictures, half pictures as they are, which were left out when the space was fitted; for a
+picture that a space was fitted on lies apart from all others, as a new picture does not.
+
+What shows the same as a picture: the same content; and pictures that stand out of its
+neighbourhood further than chance. If the largest of many scores fall off exponentially, the gaps
+between them, times their rank, all have one mean (Rényi 1953; Hill 1975): a score that is
+`FAMILY` means above the tenth is not explained by the fall-off, and taken for another shot of the
+same thing. Matches and other pictures count as equally likely beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbir.embed import sample_rows
+from cbir.errors import ImageError
+from cbir.evaluate.gallery import Gallery
+from cbir.images import DecodeOptions, decode, resize
+from cbir.images.edits import EDITS, Edit
+from cbir.query.match import (
+    BACKGROUND_RANK,
+    NEAREST,
+    Calibration,
+    Space,
+    background,
+    centre,
+    rising,
+    whiten,
+)
+from cbir.types import Ids, Vectors
+
+LEAST = 40
+"""Different pictures from which on a gallery is calibrated."""
+WHITEN_AT = 500
+"""From here on the space is whitened; fewer pictures do not tell enough of their variances."""
+NEGATIVES = 600
+SAMPLE = 5_000
+"""Features that the space is fitted on, at most."""
+FAMILY = 8.0
+WIDE = 256
+"""Neighbours among which those that show the same are looked for."""
+CAP = 0.9
+"""The background is capped at this quantile of the negatives'."""
+TAIL = 100
+"""Ranks from the tenth to this one tell how scores fall off."""
+
+ROUNDS = 50
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationOptions:
+    """How much work a calibration is.
+
+    queries  edited pictures to embed; None: a quarter of the gallery, 150 to 600
+    seed     of the samples
+    """
+
+    queries: int | None = None
+    seed: int = 0
+
+    def budget(self, size: int) -> int:
+        """How many edited pictures a gallery of this size gets."""
+        return self.queries or int(np.clip(size // 4, 150, 600))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edited:
+    """Edited pictures: features float32 (n, f), the rows of their sources, their edits' names."""
+
+    features: Vectors
+    sources: Ids
+    edits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Around:
+    """What is near some queries: rows int64 (q, m), nearest first, and their cosines in a space.
+
+    Places that are taken out have row -1 and cosine -inf.
+    """
+
+    rows: Ids
+    cosines: Floats
+
+    def nearest(self) -> tuple[Ids, Floats]:
+        """The first `NEAREST` that are left, in their order: rows and cosines (q, NEAREST)."""
+        order = np.argsort(self.rows < 0, axis=1, kind="stable")[:, :NEAREST]
+        return np.take_along_axis(self.rows, order, 1), np.take_along_axis(self.cosines, order, 1)
+
+
+def calibrate(
+    gallery: Gallery,
+    options: CalibrationOptions | None = None,
+    edits: Mapping[str, Edit] | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Calibration | None:
+    """Fit score → match on a gallery; None where it has too few pictures that can be read.
+
+    `advance` is told of each picture that was edited and embedded.
+    """
+    used = options or CalibrationOptions()
+    if len(gallery) < LEAST:
+        return None
+    space, negatives = _fit_space(gallery, used.seed)
+    others = np.setdiff1d(np.arange(len(gallery)), negatives)
+    pool = others if len(others) >= LEAST // 2 else np.arange(len(gallery))
+    edited = edit_pictures(gallery, pool, used, EDITS if edits is None else edits, advance)
+    if not len(edited.sources):
+        return None
+    return _fit(gallery, space, negatives, edited)
+
+
+def _fit_space(gallery: Gallery, seed: int) -> tuple[Space, Ids]:
+    """The space, and the rows that serve as negatives, int64 (m,)."""
+    size = len(gallery)
+    if size < WHITEN_AT:
+        negatives = sample_rows(gallery.keys, NEGATIVES, seed + 1)
+        return centre(gallery.take(np.arange(size, dtype=np.int64))), negatives
+    negatives = sample_rows(gallery.keys, min(NEGATIVES, size // 5), seed + 1)
+    others = np.setdiff1d(np.arange(size), negatives)
+    rows = others[sample_rows([gallery.keys[i] for i in others], SAMPLE, seed)]
+    return whiten(gallery.take(rows)), negatives
+
+
+def edit_pictures(
+    gallery: Gallery,
+    pool: Ids,
+    options: CalibrationOptions,
+    edits: Mapping[str, Edit],
+    advance: Callable[[int], None] = lambda _: None,
+) -> Edited:
+    """Edit and embed pictures of the pool: many sources before many edits of each.
+
+    A file that is not there any more, or cannot be read, is left out.
+    """
+    keys = [gallery.keys[row] for row in pool.tolist()]
+    budget = options.budget(len(gallery))
+    sources = pool[sample_rows(keys, budget, options.seed)]
+    each = min(len(edits), -(-budget // len(sources)))
+    rng = np.random.default_rng(options.seed)
+    names = list(edits)
+    features: list[Vectors] = []
+    rows: list[int] = []
+    chosen: list[str] = []
+    spec = gallery.embedder.spec
+    for row in sources.tolist():
+        own = [names[i] for i in rng.permutation(len(names))[:each]]
+        try:
+            pixels = decode(gallery.files[row], DecodeOptions(spec.input_size)).pixels
+        except ImageError:
+            continue
+        made = np.stack([resize(edits[n](pixels), spec.input_size, spec.resize) for n in own])
+        features.append(gallery.embedder.features(made))
+        rows += [row] * len(own)
+        chosen += own
+        advance(len(own))
+    length = gallery.embedder.feature_dims
+    stacked = np.concatenate(features) if features else np.empty((0, length), np.float32)
+    return Edited(stacked, np.array(rows, np.int64), tuple(chosen))
+
+
+def neighbours(gallery: Gallery, space: Space, features: Vectors, k: int) -> Around:
+    """The k nearest of features (q, f) by the gallery's own ranking, with cosines in the space."""
+    rows, _ = gallery.search(features, k)
+    asked = space.apply(features)
+    cosines = np.full(rows.shape, -np.inf)
+    for i, found in enumerate(rows):
+        there = found >= 0
+        if there.any():
+            cosines[i, there] = space.apply(gallery.take(found[there])) @ asked[i]
+    return Around(rows, cosines)
+
+
+def take_out(around: Around, gone: Sequence[set[int]]) -> Around:
+    """The same without each query's set of rows."""
+    pairs = zip(around.rows.tolist(), gone, strict=True)
+    out = np.array([[row in rows for row in found] for found, rows in pairs], bool)
+    out = out.reshape(around.rows.shape)
+    return Around(np.where(out, -1, around.rows), np.where(out, -np.inf, around.cosines))
+
+
+def families(gallery: Gallery, space: Space, rows: Ids) -> list[set[int]]:
+    """For each picture: itself and those that show the same, as the module's head has it."""
+    features = gallery.take(rows)
+    sample = sample_rows(gallery.keys, SAMPLE, 0)
+    level, step = _fall_off(space.apply(features) @ space.apply(gallery.take(sample)).T,
+                            sample[None] == rows[:, None])  # fmt: skip
+    around = take_out(neighbours(gallery, space, features, WIDE), [{r} for r in rows.tolist()])
+    alike = around.cosines > (level + FAMILY * step)[:, None]
+    return [
+        {own, *found[same].tolist()}
+        for own, found, same in zip(rows.tolist(), around.rows, alike, strict=True)
+    ]
+
+
+def _fall_off(cosines: Floats | Vectors, own: Flags) -> tuple[Floats, Floats]:
+    """The tenth largest cosine of each row (q, m), and the mean scaled gap from there on (q,).
+
+    Where a gallery is too small to tell, the gap is infinite: nothing stands out.
+    """
+    last = min(TAIL, cosines.shape[1] // 5)
+    if last - BACKGROUND_RANK < 10:
+        return np.zeros(len(cosines)), np.full(len(cosines), np.inf)
+    top = np.where(own, -np.inf, cosines)
+    top = -np.sort(-top, axis=1)[:, :last]
+    ranks = np.arange(BACKGROUND_RANK, last)
+    gaps = top[:, BACKGROUND_RANK - 1 : -1] - top[:, BACKGROUND_RANK:]
+    return top[:, BACKGROUND_RANK - 1], np.asarray((ranks * gaps).mean(axis=1), np.float64)
+
+
+def _fit(gallery: Gallery, space: Space, negatives: Ids, edited: Edited) -> Calibration:
+    """The function, from where the nearest hit of each query stands."""
+    plain_families = families(gallery, space, negatives)
+    plain = take_out(neighbours(gallery, space, gallery.take(negatives), WIDE), plain_families)
+    cap = float(np.quantile(background(_finite(plain.nearest()[1])), CAP))
+    sources = np.unique(edited.sources)
+    by_source = dict(zip(sources.tolist(), families(gallery, space, sources), strict=True))
+    own = [by_source[row] for row in edited.sources.tolist()]
+    asked = neighbours(gallery, space, edited.features, WIDE)
+    first, standing = first_standing(asked, cap)
+    right = np.array([row in rows for row, rows in zip(first.tolist(), own, strict=True)], bool)
+    _, removed = first_standing(take_out(asked, own), cap)
+    _, left = first_standing(plain, cap)
+    values = np.concatenate((standing, removed, left))
+    truth = np.concatenate((right, np.zeros(len(removed) + len(left), bool)))
+    n, m = len(standing), len(left)
+    weights = np.concatenate((np.full(n, 1 / n), np.full(n, 0.5 / n), np.full(m, 0.5 / m)))
+    corners, matches = fit_rising(values, truth, weights)
+    about = {"queries": n, "negatives": n + m, "right": round(float(right.mean()), 4)}
+    return Calibration(space, cap, corners, matches, len(gallery), about)
+
+
+def _finite(cosines: Floats) -> Floats:
+    """Taken-out places as the least that a cosine can be."""
+    return np.where(np.isfinite(cosines), cosines, -1.0)
+
+
+def first_standing(around: Around, cap: float) -> tuple[Ids, Floats]:
+    """The nearest row of each query that is left, and how far it stands out: (q,), (q,)."""
+    rows, cosines = around.nearest()
+    level = np.minimum(background(_finite(cosines)), cap)
+    return rows[:, 0], _finite(cosines)[:, 0] - level
+
+
+def fit_rising(
+    values: Floats, truth: Flags, weights: Floats, rounds: int = ROUNDS, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """The rising function from values (n,) to the share that is true: its corners.
+
+    The mean of isotonic fits on resampled queries (Poisson weights): one fit's steps hang on single
+    queries. One more false one above all values and one more true one below keep the ends off 0
+    and 1, as so few queries cannot tell certainty. Zadrozny and Elkan, Transforming classifier
+    scores into accurate multiclass probability estimates (KDD 2002), section 3; Breiman, Bagging
+    predictors (1996).
+    """
+    order = np.argsort(values, kind="stable")
+    x = values[order][[0, *range(len(values)), -1]]
+    y = np.concatenate(([1.0], truth[order].astype(np.float64), [0.0]))
+    w = np.concatenate(([weights.mean()], weights[order], [weights.mean()]))
+    rng = np.random.default_rng(seed)
+    total = np.zeros(len(x))
+    for _ in range(rounds):
+        drawn = rng.poisson(1.0, len(x)).astype(np.float64)
+        drawn[[0, -1]] = 1.0
+        total += rising(y, w * np.maximum(drawn, 1e-9))
+    places, first = np.unique(x, return_index=True)
+    # Equal values must have one match: the mean of theirs.
+    counts = np.diff([*first, len(x)])
+    return places, np.add.reduceat(total / rounds, first) / counts
