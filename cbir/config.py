@@ -118,6 +118,7 @@ class QuerySpec(Settings):
 
     k           how many hits, at least 1
     min_score   hits below this cosine are left out; None: none are
+    min_match   hits whose match (0 to 1) is below are left out; None: none are
     where       terms, and-ed: column=value[,value...] column!=value column>=number path~GLOB
     keep_self   keep the queried image itself among the hits
     """
@@ -126,12 +127,15 @@ class QuerySpec(Settings):
     min_score: float | None = None
     where: tuple[str, ...] = ()
     keep_self: bool = False
+    min_match: float | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"k: expected at least 1; received {self.k}.")
         if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
             raise UsageError(f"min_score: expected -1 to 1; received {self.min_score}.")
+        if self.min_match is not None and not 0.0 <= self.min_match <= 1.0:
+            raise UsageError(f"min_match: expected 0 to 1; received {self.min_match}.")
 
 
 class FeatureExtractor(Protocol):

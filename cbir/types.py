@@ -106,6 +106,8 @@ class Ranking:
 
     `query` names it for people: a path, "-" or "id:12", several joined by " + ".
     `files` are the query's picture files, where there are any (a page shows them).
+    `min_match` is the match that was asked for, None where none was; `nearest` is then the nearest
+    image, even where it does not match.
     """
 
     query: str
@@ -113,3 +115,10 @@ class Ranking:
     index: str
     took_ms: float
     files: tuple[str, ...] = ()
+    min_match: float | None = None
+    nearest: Hit | None = None
+
+    @property
+    def no_match(self) -> bool:
+        """Whether the answer is: nothing in this gallery matches."""
+        return self.min_match is not None and not self.hits

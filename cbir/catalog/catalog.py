@@ -176,6 +176,13 @@ class Catalog:
         ).fetchone()
         return None if row is None else Generation(*row)
 
+    def calibration(self, generation: int) -> bytes | None:
+        """What `Calibration.to_bytes` made for this generation; None where nothing is stored."""
+        row = self.db.execute(
+            "SELECT calibration FROM generations WHERE id = ?", (generation,)
+        ).fetchone()
+        return None if row is None or row[0] is None else bytes(row[0])
+
     # -- files -----------------------------------------------------------------------------------
 
     def count(self) -> int:

@@ -60,7 +60,7 @@ CREATE TABLE generations (
     state TEXT NOT NULL CHECK (state IN ('building', 'live', 'old')),
     embedder INTEGER REFERENCES embedders (id),
     spec TEXT NOT NULL, projection BLOB, fitted INTEGER NOT NULL DEFAULT 0,
-    recall REAL, calibration TEXT, created TEXT NOT NULL);
+    recall REAL, calibration BLOB, created TEXT NOT NULL);
 """
 
 

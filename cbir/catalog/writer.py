@@ -269,6 +269,12 @@ class CatalogWriter(Catalog):
         ).fetchone()
         return int(row[0])
 
+    def set_calibration(self, generation: int, calibration: bytes | None) -> None:
+        """Store how this generation's scores become matches; None: no more."""
+        self.db.execute(
+            "UPDATE generations SET calibration = ? WHERE id = ?", (calibration, generation)
+        )
+
     def make_live(self, generation: int, keep: int = 2) -> None:
         """Swap: this generation is live, the former one old; all but `keep` old ones go."""
         self.db.execute("UPDATE generations SET state = 'old' WHERE state = 'live'")

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
               help="pca: gallery mean subtracted, leading principal components kept; none: "
               "features as they are. Default: pca.")  # fmt: skip
 @click.option("--refit", is_flag=True, help="Fit the projection again now.")
+@click.option("--calibrate/--no-calibrate", default=True, show_default=True,
+              help="At the end, where it is due: fit how scores become matches, on edited copies "
+              "of a sample.")  # fmt: skip
 @click.option("--prune", is_flag=True,
               help="Also drop the images of folders that are absent or empty.")  # fmt: skip
 @click.option("--retry-failed", is_flag=True,
@@ -82,6 +85,7 @@ def _options(index: str, options: dict[str, object]) -> SyncOptions:
         metadata=None if metadata is None else str(metadata),
         spec=_spec(index, options),
         refit=bool(options["refit"]),
+        calibrate=bool(options["calibrate"]),
         max_pixels=int(float(str(megapixels)) * 1e6) if megapixels is not None else None,
     )
 
@@ -151,11 +155,19 @@ def _tell(index: str, report: SyncReport, quiet: bool) -> None:
         )
         if number
     ]
-    rate = f", {report.embedded / report.seconds:,.1f} images/s" if report.embedded else ""
+    seconds = report.seconds - report.calibration_s
+    rate = f", {report.embedded / seconds:,.1f} images/s" if report.embedded else ""
+    match report.calibrated:
+        case True:
+            more = f"Scores calibrated in {human_duration(report.calibration_s)}.\n"
+        case False:
+            more = "Scores are not calibrated: too few of the pictures' files are there.\n"
+        case _:
+            more = ""
     done = ", ".join(parts) or "no images found"
     result(
-        f"{done}. Embedded {report.embedded:,} in {human_duration(report.seconds)}{rate}.\n"
-        f"{report.images:,} images in {index}\n"
+        f"{done}. Embedded {report.embedded:,} in {human_duration(seconds)}{rate}.\n"
+        f"{more}{report.images:,} images in {index}\n"
     )
 
 
@@ -182,6 +194,8 @@ def _as_json(index: str, report: SyncReport) -> str:
                 "generation": derived.generation if derived else None,
                 "fitted_on": derived.fitted if derived else None,
                 "dims": derived.dims if derived else None,
+                "calibrated": report.calibrated,
+                "calibration_s": round(report.calibration_s, 3),
                 "seconds": round(report.seconds, 3),
             },
             indent=2,

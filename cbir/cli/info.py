@@ -59,9 +59,16 @@ def _text(facts: dict[str, Any]) -> str:
         rows += [
             ("projection", how if fitted else "none (unit-length features)"),
             ("search", "exact"),
+            ("match", _match(facts["calibrated_on"])),
             ("generation", f"{facts['generation']} of {facts['created']}"),
         ]
     if facts["metadata_columns"]:
         rows.append(("metadata", ", ".join(facts["metadata_columns"])))
     rows.append(("on disk", human_size(int(facts["bytes"]))))
     return pairs(str(facts["index"]), rows)
+
+
+def _match(calibrated_on: int | None) -> str:
+    if calibrated_on is None:
+        return "not calibrated"
+    return f"calibrated on {calibrated_on:,} pictures"

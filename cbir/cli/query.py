@@ -32,6 +32,9 @@ if TYPE_CHECKING:
               )  # fmt: skip
 @click.option("--min-score", type=click.FloatRange(-1, 1), metavar="S",
               help="Leave out hits whose score (cosine, -1 to 1) is below.")  # fmt: skip
+@click.option("--min-match", type=click.FloatRange(0, 1), metavar="P",
+              help="Leave out hits that show the same thing with a probability below; where none "
+              "is left, the answer is that nothing in the gallery matches.")  # fmt: skip
 @click.option("--where", multiple=True, metavar="TERM",
               help="Only images that fit: column=value[,value...], column!=value, "
               "column>=number (also > < <=), path~GLOB; several are and-ed.")  # fmt: skip
@@ -55,8 +58,9 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
 
     IMAGE is a picture file, "-" for a picture on standard input, or the id of an indexed image
     (id:12, or 12 where no file is called so). Several images give one ranking each; --combine
-    makes one query of them. An indexed image is not its own answer, but copies of it are, and are
-    marked `identical`.
+    makes one query of them. Score is the cosine; match, where the index is calibrated, the
+    probability that both show the same thing. An indexed image is not its own answer, but copies
+    of it are, and are marked `identical`.
     """
     from cbir.cli.output import EXIT_EMPTY, EXIT_FAILED, EXIT_SKIPPED, failures, note, quit_with
     from cbir.errors import UsageError
@@ -64,6 +68,11 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
 
     if options["weight"] and not options["combine"]:
         raise UsageError("--weight: expected together with --combine; received without it.")
+    if options["min_match"] is not None and options["combine"]:
+        raise UsageError(
+            "--min-match: expected without --combine, since a match says whether two pictures show "
+            "the same thing. Use --min-score."
+        )
     if images.count("-") > 1:
         raise UsageError("-: expected once, since standard input can be read once only.")
     _check_outputs(options)
@@ -136,7 +145,8 @@ def _ask(
     from cbir.query import match_metadata
     from cbir.types import Failure
 
-    spec = QuerySpec(options["k"], options["min_score"], options["where"], options["keep_self"])
+    spec = QuerySpec(options["k"], options["min_score"], options["where"], options["keep_self"],
+                     options["min_match"])  # fmt: skip
     extra = None
     if options["metadata"]:
         extra = match_metadata(index.catalog, options["metadata"]).rows

@@ -6,11 +6,12 @@ then is nearest by kind alone. Random pairs would be far too easy. Half of the n
 edited pictures, half pictures as they are, which were left out when the space was fitted; for a
 picture that a space was fitted on lies apart from all others, as a new picture does not.
 
-What shows the same as a picture: the same content; and pictures that stand out of its
-neighbourhood further than chance. If the largest of many scores fall off exponentially, the gaps
-between them, times their rank, all have one mean (Rényi 1953; Hill 1975): a score that is
-`FAMILY` means above the tenth is not explained by the fall-off, and taken for another shot of the
-same thing. Matches and other pictures count as equally likely beforehand.
+What shows the same as a picture: the same content; pictures that stand out as far as half of the
+edited copies that were found; pictures that stand out further than chance; and what shows the same
+as those, twice over, since shots of one thing come in chains. Of chance: if the largest of many
+scores fall off exponentially, the gaps between them, times their rank, all have one mean (Rényi
+1953; Hill 1975); a score that is `FAMILY` means above the tenth is not explained by the fall-off.
+Matches and other pictures count as equally likely beforehand.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ WHITEN_AT = 500
 NEGATIVES = 600
 SAMPLE = 5_000
 """Features that the space is fitted on, at most."""
-FAMILY = 8.0
+FAMILY = 12.0
+HOPS = 2
 WIDE = 256
 """Neighbours among which those that show the same are looked for."""
 CAP = 0.9
@@ -191,18 +193,41 @@ def take_out(around: Around, gone: Sequence[set[int]]) -> Around:
     return Around(np.where(out, -1, around.rows), np.where(out, -np.inf, around.cosines))
 
 
-def families(gallery: Gallery, space: Space, rows: Ids) -> list[set[int]]:
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """When two pictures show the same: how their standing is reckoned, and how far it must go."""
+
+    space: Space
+    cap: float
+    alike: float
+
+
+def families(gallery: Gallery, rows: Ids, like: Likeness) -> list[set[int]]:
     """For each picture: itself and those that show the same, as the module's head has it."""
+    links: dict[int, set[int]] = {}
+    members = {row: {row} for row in rows.tolist()}
+    for _ in range(1 + HOPS):
+        fresh = set().union(*members.values()) - links.keys()
+        asked = np.array(sorted(fresh), np.int64)
+        links.update(zip(asked.tolist(), _linked(gallery, asked, like), strict=True))
+        for row, found in members.items():
+            members[row] = found.union(*(links[one] for one in found))
+    return [members[row] for row in rows.tolist()]
+
+
+def _linked(gallery: Gallery, rows: Ids, like: Likeness) -> list[set[int]]:
+    """For each picture, those that show the same at first sight."""
+    if not len(rows):
+        return []
     features = gallery.take(rows)
     sample = sample_rows(gallery.keys, SAMPLE, 0)
-    level, step = _fall_off(space.apply(features) @ space.apply(gallery.take(sample)).T,
-                            sample[None] == rows[:, None])  # fmt: skip
-    around = take_out(neighbours(gallery, space, features, WIDE), [{r} for r in rows.tolist()])
-    alike = around.cosines > (level + FAMILY * step)[:, None]
-    return [
-        {own, *found[same].tolist()}
-        for own, found, same in zip(rows.tolist(), around.rows, alike, strict=True)
-    ]
+    near = like.space.apply(features) @ like.space.apply(gallery.take(sample)).T
+    level, step = _fall_off(near, sample[None] == rows[:, None])
+    around = neighbours(gallery, like.space, features, WIDE)
+    around = take_out(around, [{row} for row in rows.tolist()])
+    base = np.minimum(background(_finite(around.nearest()[1])), like.cap)
+    same = around.cosines > np.minimum(level + FAMILY * step, base + like.alike)[:, None]
+    return [set(found[flags].tolist()) for found, flags in zip(around.rows, same, strict=True)]
 
 
 def _fall_off(cosines: Floats | Vectors, own: Flags) -> tuple[Floats, Floats]:
@@ -222,13 +247,19 @@ def _fall_off(cosines: Floats | Vectors, own: Flags) -> tuple[Floats, Floats]:
 
 def _fit(gallery: Gallery, space: Space, negatives: Ids, edited: Edited) -> Calibration:
     """The function, from where the nearest hit of each query stands."""
-    plain_families = families(gallery, space, negatives)
-    plain = take_out(neighbours(gallery, space, gallery.take(negatives), WIDE), plain_families)
-    cap = float(np.quantile(background(_finite(plain.nearest()[1])), CAP))
-    sources = np.unique(edited.sources)
-    by_source = dict(zip(sources.tolist(), families(gallery, space, sources), strict=True))
-    own = [by_source[row] for row in edited.sources.tolist()]
     asked = neighbours(gallery, space, edited.features, WIDE)
+    around = neighbours(gallery, space, gallery.take(negatives), WIDE)
+    cap = _cap(take_out(around, [{row} for row in negatives.tolist()]))
+    first, standing = first_standing(asked, cap)
+    found = standing[first == edited.sources]
+    alike = float(np.median(found)) if len(found) else np.inf
+    like = Likeness(space, cap, alike)
+    plain = take_out(around, families(gallery, negatives, like))
+    sources = np.unique(edited.sources)
+    same = families(gallery, sources, like)
+    by_source = dict(zip(sources.tolist(), same, strict=True))
+    own = [by_source[row] for row in edited.sources.tolist()]
+    cap = _cap(plain)
     first, standing = first_standing(asked, cap)
     right = np.array([row in rows for row, rows in zip(first.tolist(), own, strict=True)], bool)
     _, removed = first_standing(take_out(asked, own), cap)
@@ -240,6 +271,10 @@ def _fit(gallery: Gallery, space: Space, negatives: Ids, edited: Edited) -> Cali
     corners, matches = fit_rising(values, truth, weights)
     about = {"queries": n, "negatives": n + m, "right": round(float(right.mean()), 4)}
     return Calibration(space, cap, corners, matches, len(gallery), about)
+
+
+def _cap(around: Around) -> float:
+    return float(np.quantile(background(_finite(around.nearest()[1])), CAP))
 
 
 def _finite(cosines: Floats) -> Floats:

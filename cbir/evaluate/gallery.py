@@ -14,6 +14,8 @@ from cbir.evaluate.embedding import embed_files
 from cbir.query import Index
 from cbir.types import Failure, Ids, Vectors
 
+_IN_MEMORY = 8_192
+"""Features of an index that are read once, at most; of a larger one they are read when asked."""
 _BLOCK = 64
 """Queries searched at a time: bounds memory at 64 x n scores."""
 
@@ -59,8 +61,14 @@ def of_index(index: Index) -> Gallery:
     first = {row: image for image, row in reversed(by_id.items())}
     rows_of = np.vectorize(lambda image: by_id.get(image, -1), otypes=[np.int64])
 
+    whole: list[Vectors] = []
+
     def take(rows: Ids) -> Vectors:
-        return index.stored_features([first[row] for row in rows.tolist()])
+        if len(keys) > _IN_MEMORY:
+            return index.stored_features([first[row] for row in rows.tolist()])
+        if not whole:
+            whole.append(index.stored_features([first[row] for row in range(len(keys))]))
+        return np.asarray(whole[0][rows], np.float32)
 
     def search(features: Vectors, k: int) -> tuple[Ids, Vectors]:
         scores, ids = index.search(features, k)

@@ -106,6 +106,11 @@ def repair(index: str, embedder: EmbedderRequest | FeatureExtractor | None = Non
         if unreadable:
             refreshed = refresh(catalog, refit=True)
             done.append(f"projection fitted again on {refreshed.fitted} pictures")
+        live = catalog.generation()
+        if "calibration unreadable" in bad and live is not None:
+            with catalog.writing():
+                catalog.set_calibration(live.id, None)
+            done.append("calibration taken out; the next `cbir index` makes another")
         with catalog.writing():
             orphans = catalog.drop_orphans()
         if orphans:
@@ -208,6 +213,10 @@ def _derived_faults(catalog: Catalog) -> Iterator[Fault]:
     except (CbirError, ValueError) as error:
         yield Fault("FAISS file stale", 1, (str(error),), remedy)
         return
+    if any("calibration" in note for note in notes):
+        yield Fault("calibration unreadable", 1, tuple(n for n in notes if "calibration" in n),
+                    remedy)  # fmt: skip
+    notes = [note for note in notes if "calibration" not in note]
     if notes:
         yield Fault("FAISS file corrupt", len(notes), tuple(notes), remedy)
     files = derived_files(catalog.index)

@@ -16,7 +16,7 @@ from cbir.errors import OperationFailedError, UsageError
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import writing
 from cbir.query import find_file, spellings
-from cbir.query.state import load_state
+from cbir.query.state import load_state, read_calibration
 from cbir.types import Ids, Vectors
 
 
@@ -143,6 +143,7 @@ def info(index: str) -> dict[str, object]:
             for root in catalog.roots()
         ]  # fmt: skip
         spec = json.loads(row.spec) if row else None
+        calibration = read_calibration(catalog, generation.id) if generation else None
         return {
             "index": _text(catalog.index),
             "images": catalog.count(),
@@ -156,6 +157,7 @@ def info(index: str) -> dict[str, object]:
             "index_spec": json.loads(generation.spec) if generation else None,
             "fitted_on": generation.fitted if generation else None,
             "created": generation.created if generation else None,
+            "calibrated_on": calibration.images if calibration else None,
             "metadata_columns": catalog.columns(),
             "seq": catalog.seq,
             "bytes": _folder_size(catalog.index),

@@ -29,8 +29,10 @@ from cbir.catalog import (
 )
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.errors import UsageError
+from cbir.evaluate.calibrate import CalibrationOptions
 from cbir.images import Batch, LoadOptions, load
 from cbir.index import writer_lock
+from cbir.lifecycle.calibration import calibrate_index, calibration_due
 from cbir.lifecycle.embedders import EmbedderRequest, IndexEmbedder
 from cbir.lifecycle.folders import (
     PlanOptions,
@@ -76,6 +78,7 @@ class SyncOptions:
     metadata      CSV with a column `path`, and others to be stored
     spec          how derived state is made; None: as before
     refit         fit the projection again in any case
+    calibrate     afterwards, where it is due, fit how scores become matches
     max_pixels    pictures that would hold more pixels in memory are refused
     batch_size    images embedded at a time (and lost at most by a kill)
     """
@@ -86,6 +89,7 @@ class SyncOptions:
     metadata: str | None = None
     spec: IndexSpec | None = None
     refit: bool = False
+    calibrate: bool = True
     max_pixels: int | None = None
     batch_size: int = 32
     recheck: frozenset[int] = frozenset()
@@ -93,7 +97,11 @@ class SyncOptions:
 
 @dataclass(slots=True)
 class SyncReport:
-    """What was done. Numbers are files, but for `embedded` (different pictures)."""
+    """What was done. Numbers are files, but for `embedded` (different pictures).
+
+    `calibrated` is None where that was not due, False where it could not be done; `seconds` are of
+    the whole run, `calibration_s` of that part.
+    """
 
     added: int = 0
     changed: int = 0
@@ -108,6 +116,8 @@ class SyncReport:
     metadata_rows: int = 0
     metadata_unmatched: tuple[str, ...] = ()
     images: int = 0
+    calibrated: bool | None = None
+    calibration_s: float = 0.0
     seconds: float = 0.0
     derived: Refreshed | None = None
 
@@ -216,6 +226,17 @@ class _Sync:
         self.progress.stage("deriving")
         self.report.derived = refresh(self.catalog, refit=self.options.refit)
         self.report.images = self.catalog.count()
+        if self.options.calibrate and calibration_due(self.catalog):
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """Fit how scores become matches, on pictures that are read again, edited and embedded."""
+        planned = CalibrationOptions().budget(self.catalog.count_contents())
+        self.progress.stage("calibrating", planned)
+        start = time.perf_counter()
+        done = calibrate_index(self.catalog, self.embedder.get(), self.progress.advance)
+        self.report.calibrated = done
+        self.report.calibration_s = time.perf_counter() - start
 
     def _prepare(self) -> None:
         """Store how derived state is made, where that is new."""

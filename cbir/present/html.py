@@ -78,6 +78,7 @@ class _Section:
     pictures: tuple[_Picture, ...]
     icon: str | None
     cards: tuple[_Card, ...]
+    nothing: tuple[str, str]  # heading and text where there are no cards
 
 
 def page(rankings: Iterable[Ranking], options: PageOptions | None = None) -> str:
@@ -123,6 +124,18 @@ def _section(number: int, ranking: Ranking, options: PageOptions) -> _Section:
         pictures=tuple(map(_picture, ranking.files, previews)),
         icon=icon,
         cards=tuple(_card(hit, options.hit_side) for hit in ranking.hits),
+        nothing=_nothing(ranking),
+    )
+
+
+def _nothing(ranking: Ranking) -> tuple[str, str]:
+    near = ranking.nearest
+    if not ranking.no_match or near is None or near.match is None or ranking.min_match is None:
+        return "No hits", "Nothing in the index passed this query's conditions."
+    return (
+        f"No match in this gallery at {percent(ranking.min_match)} or above",
+        f"The nearest is {visible(os.path.basename(near.path))}, with a match of "
+        f"{percent(near.match)} and a score of {score_text(near.score)}.",
     )
 
 

@@ -26,8 +26,9 @@ def to_json(rankings: Iterable[Ranking]) -> str:
     """One object for one query, else an array; indented, pure ASCII, ending with a line break.
 
     `{"query", "index", "took_ms", "hits": [{"rank", "id", "path", "score", "match", "identical",
-    "metadata"}]}`. Scores and matches have at most six decimals; `match` is null where nothing is
-    calibrated, and a number that is not finite is null too.
+    "metadata"}]}`; where a match was asked for also `min_match` and `nearest`, the nearest image
+    even where it does not match. Scores and matches have at most six decimals; `match` is null
+    where nothing is calibrated, and a number that is not finite is null too.
     """
     objects = [_ranking_object(ranking) for ranking in rankings]
     whole = objects[0] if len(objects) == 1 else objects
@@ -75,8 +76,16 @@ def _ranking_object(ranking: Ranking) -> dict[str, Any]:
         "query": valid_unicode(ranking.query),
         "index": valid_unicode(ranking.index),
         "took_ms": _number(ranking.took_ms, 3),
+        **_asked_match(ranking),
         "hits": [_hit_object(hit) for hit in ranking.hits],
     }
+
+
+def _asked_match(ranking: Ranking) -> dict[str, Any]:
+    if ranking.min_match is None:
+        return {}
+    nearest = None if ranking.nearest is None else _hit_object(ranking.nearest)
+    return {"min_match": ranking.min_match, "nearest": nearest}
 
 
 def _hit_object(hit: Hit) -> dict[str, Any]:

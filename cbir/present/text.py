@@ -38,9 +38,22 @@ def _block(ranking: Ranking, base: str | None) -> str:
     if display_width(heading) > _LINE:
         heading = query + "\n" + _GAP + _GAP.join(facts)
     if not ranking.hits:
-        return f"{heading}\n{_GAP}no hits\n"
+        return f"{heading}\n{_GAP}{nothing_found(ranking, base)}\n"
     lines = _hit_lines(ranking.hits, base)
     return heading + "\n" + "".join(f"{line}\n" for line in lines)
+
+
+def nothing_found(ranking: Ranking, base: str | None = None) -> str:
+    """What a ranking without hits says: "no hits", or that nothing in the gallery matches."""
+    if not ranking.no_match or ranking.nearest is None or ranking.nearest.match is None:
+        return "no hits"
+    nearest = ranking.nearest
+    assert nearest.match is not None and ranking.min_match is not None
+    return (
+        f"no match in this gallery at {percent(ranking.min_match)} or above; nearest: "
+        f"{visible(short_path(nearest.path, base))}, match {percent(nearest.match)}, score "
+        f"{score_text(nearest.score)}"
+    )
 
 
 def _hit_lines(hits: Sequence[Hit], base: str | None) -> list[str]:

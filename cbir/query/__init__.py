@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cbir.query.algebra import combine
+    from cbir.query.examples import Example, own_embedder
     from cbir.query.filters import allowed_ids, parse_term
+    from cbir.query.match import Calibration
     from cbir.query.metadata import find_file, match_metadata, read_csv, spellings
-    from cbir.query.searcher import Index, own_embedder
+    from cbir.query.searcher import Index
     from cbir.query.state import State, load_state
 
 _HOME = {
+    "Calibration": "match",
+    "Example": "examples",
     "Index": "searcher",
     "State": "state",
     "allowed_ids": "filters",
@@ -20,13 +24,15 @@ _HOME = {
     "find_file": "metadata",
     "load_state": "state",
     "match_metadata": "metadata",
-    "own_embedder": "searcher",
+    "own_embedder": "examples",
     "parse_term": "filters",
     "read_csv": "metadata",
     "spellings": "metadata",
 }
 
 __all__ = [
+    "Calibration",
+    "Example",
     "Index",
     "State",
     "allowed_ids",

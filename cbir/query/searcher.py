@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -13,27 +12,15 @@ from typing import Self
 import numpy as np
 
 from cbir.catalog import Catalog, EmbedderRow, sqlite_errors
-from cbir.config import EmbedderSpec, FeatureExtractor, QuerySpec
-from cbir.errors import IndexDamagedError, IndexIncompatibleError, UsageError
+from cbir.config import FeatureExtractor, QuerySpec
+from cbir.errors import IndexDamagedError, UsageError
 from cbir.query.algebra import combine
+from cbir.query.examples import Example, own_embedder
 from cbir.query.filters import Table, allowed_ids
+from cbir.query.matching import kept, matched
 from cbir.query.metadata import find_file
 from cbir.query.state import State, catch_up, features_of, load_state
 from cbir.types import Hit, Ids, ImageInput, Pixels, Ranking, Vectors
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A query image: its feature, float32 (1, f), and what is known of where it came from.
-
-    `own` is the id under which the same file (or id) is in the gallery, None where it is not.
-    """
-
-    name: str
-    feature: Vectors
-    content: bytes
-    own: int | None = None
-    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +30,6 @@ class Asked:
     spec: QuerySpec
     allowed: Ids | None
     extra: Table | None
-
-
-def own_embedder(index: str, row: EmbedderRow) -> FeatureExtractor:
-    """The embedder that made the features of an index: the saved one, else the stock one.
-
-    Raises IndexIncompatibleError where it is not the one that the fingerprint names.
-    """
-    from cbir.embed import Embedder
-
-    saved = os.path.join(index, "embedder")
-    spec = EmbedderSpec.from_dict(json.loads(row.spec))
-    # A stock embedder needs no folder; one that a killed run left there is not this one.
-    if spec.weights == "file" or (os.path.isdir(saved) and _saved_as(saved) == row.fingerprint):
-        embedder = Embedder.load(saved)
-    else:
-        embedder = Embedder.from_spec(spec)
-    if embedder.fingerprint != row.fingerprint:
-        raise IndexIncompatibleError(
-            f"{index} was made by the embedder {row.fingerprint} ({embedder.spec.backbone}); the "
-            f"one of that name here is {embedder.fingerprint}. Its weights differ: install the "
-            "former version, or index again with `cbir index FOLDER -i OTHER`."
-        )
-    return embedder
-
-
-def _saved_as(folder: str) -> str:
-    """The fingerprint that an embedder's folder names, "" where it names none."""
-    try:
-        with open(os.path.join(folder, "embedder.json"), encoding="utf-8") as file:
-            return str(json.load(file)["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 class Index:
@@ -312,17 +267,23 @@ class Index:
         """The ranking of one query, made of one example or of several. `before`: seconds spent."""
         start = time.perf_counter()
         vectors = state.projection.apply(np.concatenate([e.feature for e in examples]))
-        vector = vectors if weights is None and len(examples) == 1 else combine(vectors, weights)
+        alone = weights is None and len(examples) == 1
+        vector = vectors if alone else combine(vectors, weights)
         own = {e.own for e in examples if e.own is not None}
         excluded = None if asked.spec.keep_self or not own else np.array(sorted(own), np.int64)
         scores, ids = state.live.search(vector, asked.spec.k, asked.allowed, excluded)
         hits = self._hits(scores[0], ids[0], {e.content for e in examples}, asked)
+        if alone and hits and state.calibration is not None:
+            hits = matched(self.catalog, state, examples[0], vector, hits)
+        nearest = hits[0] if hits and asked.spec.min_match is not None else None
         return Ranking(
             query=" + ".join(e.name for e in examples),
-            hits=hits,
+            hits=kept(hits, state, asked.spec, alone),
             index=self.path,
             took_ms=(before + time.perf_counter() - start) * 1000,
             files=tuple(e.file for e in examples if e.file is not None),
+            min_match=asked.spec.min_match,
+            nearest=nearest,
         )
 
     def _hits(

@@ -11,6 +11,7 @@ from cbir.catalog import Catalog, EmbedderRow, Generation
 from cbir.embed.projection import Projection
 from cbir.errors import IndexDamagedError
 from cbir.index import DerivedFileError, FaissIndex, LiveIndex, derived_files, read_derived
+from cbir.query.match import Calibration
 from cbir.types import Ids, Vectors
 
 
@@ -22,6 +23,7 @@ class State:
     embedder: EmbedderRow | None
     projection: Projection
     live: LiveIndex
+    calibration: Calibration | None = None
 
 
 def load_state(catalog: Catalog, notes: list[str] | None = None) -> State | None:
@@ -42,6 +44,7 @@ def load_state(catalog: Catalog, notes: list[str] | None = None) -> State | None
         live = LiveIndex(base, seq)
     state = State(generation, embedder, projection, live)
     catch_up(catalog, state)
+    state.calibration = read_calibration(catalog, generation.id, notes)
     return state
 
 
@@ -54,6 +57,7 @@ def catch_up(catalog: Catalog, state: State) -> None:
     removed = catalog.removed(above=state.live.seq)
     ids, vectors = embeddings(catalog, state, changed.tolist())
     state.live.update(np.union1d(removed, changed), ids, vectors, seq)
+    state.calibration = read_calibration(catalog, state.generation.id)
 
 
 def embeddings(catalog: Catalog, state: State, ids: Sequence[int]) -> tuple[Ids, Vectors]:
@@ -73,6 +77,19 @@ def features_of(catalog: Catalog, embedder: EmbedderRow, ids: Sequence[int]) -> 
     for block, features in catalog.features(embedder, sorted(set(ids))):
         found.update(zip(block.tolist(), features, strict=True))
     return found
+
+
+def read_calibration(
+    catalog: Catalog, generation: int, notes: list[str] | None = None
+) -> Calibration | None:
+    """The generation's calibration; one that cannot be read is noted, and counts as none."""
+    data = catalog.calibration(generation)
+    try:
+        return None if data is None else Calibration.from_bytes(data)
+    except ValueError as error:
+        if notes is not None:
+            notes.append(f"the calibration cannot be read ({error}); no match is given")
+        return None
 
 
 def read_projection(generation: Generation, embedder: EmbedderRow | None) -> Projection:
