@@ -55,7 +55,7 @@ def measured(tasks: Mapping[str, Truth], cache: FeatureCache) -> dict[str, dict[
             if features.failures:
                 raise SystemExit(f"Expected to read every picture; {features.failures[0]}")
             for spec, projection in zip(specs, features.projections(specs), strict=True):
-                answers = answered(features, embedder, spec, projection)
+                answers = answered(features, spec, projection)
                 found[protocol][answers.system] = summarise(answers)
     return found
 

@@ -1,4 +1,5 @@
-"""Features that are kept between benchmarks: by embedder and content, so never made twice."""
+"""What benchmarks keep: features, by embedder and content, and what embedders learnt; so that
+neither is made twice."""
 
 from __future__ import annotations
 
@@ -45,10 +46,16 @@ class FeatureCache:
         self.db.execute("PRAGMA journal_mode = WAL")
         if self.db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
             self.db.executescript(
-                "BEGIN IMMEDIATE; DROP TABLE IF EXISTS features; CREATE TABLE features "
+                "BEGIN IMMEDIATE; DROP TABLE IF EXISTS features; DROP TABLE IF EXISTS fits; "
+                "CREATE TABLE features "
                 "(embedder TEXT, content BLOB, feature BLOB NOT NULL, PRIMARY KEY (embedder, "
                 f"content)) WITHOUT ROWID; PRAGMA user_version = {VERSION}; COMMIT;"
             )
+        # Came later, and changes nothing of what is there: no reason to make all features again.
+        self.db.execute(
+            "CREATE TABLE IF NOT EXISTS fits (key TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT "
+            "ROWID"
+        )
 
     def close(self) -> None:
         """Release the file."""
@@ -90,3 +97,14 @@ class FeatureCache:
                 self.db.execute("ROLLBACK")
                 raise
             self.db.execute("COMMIT")
+
+    def get_fit(self, key: str) -> bytes | None:
+        """What an embedder learnt from pictures, by a key of its recipe and of the pictures."""
+        with sqlite_errors(self.path):
+            row = self.db.execute("SELECT data FROM fits WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put_fit(self, key: str, data: bytes) -> None:
+        """Keep what an embedder learnt."""
+        with sqlite_errors(self.path):
+            self.db.execute("INSERT OR REPLACE INTO fits VALUES (?, ?)", (key, data))

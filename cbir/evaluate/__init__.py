@@ -7,6 +7,7 @@ from cbir.evaluate.comparison import Compare, Watch
 from cbir.evaluate.comparison_rows import Comparison, Problem
 from cbir.evaluate.comparison_rows import Row as CompareRow
 from cbir.evaluate.embedding import Embedded, embed_crops, embed_files
+from cbir.evaluate.fitting import Fittable, fitted
 from cbir.evaluate.grid import Axes, Candidate, at_hand, grid
 from cbir.evaluate.ground_truth import (
     Query,
@@ -35,24 +36,34 @@ from cbir.evaluate.metrics import (
     relevant_recall_at_k,
 )
 from cbir.evaluate.pareto import pareto_front
+from cbir.evaluate.probe import Cell, Match, Probe, difference, matches, probe
+from cbir.evaluate.probe import steps as probe_steps
+from cbir.evaluate.probe_parts import ALL, Parts, ProbeSpec, parts_of
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
 from cbir.evaluate.run import Measured, TruthFeatures, answered, measure, truth_features
 from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
 
 __all__ = [
+    "ALL",
     "Answer",
     "Answers",
     "Attack",
     "Axes",
     "CLASSICAL",
     "Candidate",
+    "Cell",
     "ColourHistogram",
     "Compare",
     "CompareRow",
     "Comparison",
     "Embedded",
+    "Fittable",
+    "Match",
     "Measured",
+    "Parts",
     "Pictures",
+    "Probe",
+    "ProbeSpec",
     "Problem",
     "Query",
     "SelfReport",
@@ -69,8 +80,10 @@ __all__ = [
     "clipped_precision_at_k",
     "colour_histogram",
     "compare",
+    "difference",
     "embed_crops",
     "embed_files",
+    "fitted",
     "from_folders",
     "from_groups",
     "from_labels",
@@ -80,13 +93,17 @@ __all__ = [
     "index_recall_at_k",
     "index_recall_by_id",
     "map_at_r",
+    "matches",
     "mean",
     "measure",
     "n_s",
     "ndcg",
     "paired_difference",
     "pareto_front",
+    "parts_of",
     "precision_at_k",
+    "probe",
+    "probe_steps",
     "r_precision",
     "rank",
     "recall_at_k",

@@ -24,6 +24,7 @@ from cbir.embed import sample_rows
 from cbir.embed.projection import FIT_AT
 from cbir.errors import EmbedderError, UsageError
 from cbir.evaluate.comparison_rows import Comparison, Problem, Row, ordered
+from cbir.evaluate.fitting import fitted
 from cbir.evaluate.grid import Axes, Candidate, grid
 from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.kept import Kept, contents_of, key_of, protocol_key
@@ -141,7 +142,8 @@ class Compare:
         timed = len(self._timed(candidate)) > lap or lap >= self.laps
         if not missing and timed:
             return
-        embedder = candidate.load()
+        gallery = [self.truth.paths[i] for i in self.truth.gallery.tolist()]
+        embedder = fitted(candidate.load(), gallery, cache)
         if missing:
             self._answer([c for c in cells if c in missing or self._stale(c, embedder)],
                          embedder, cache)  # fmt: skip
@@ -173,7 +175,7 @@ class Compare:
         place = {path: i for i, path in enumerate(self.truth.paths)}
         skipped = [[place.get(f.path, -1), f.path, f.reason] for f in found.failures]
         for cell, projection, cost in zip(cells, projections, costs, strict=True):
-            answers = answered(found, embedder, cell.spec, projection)
+            answers = answered(found, cell.spec, projection)
             about = {
                 **answers.about, "source": cell.candidate.source, "skipped": skipped,
                 "search_ms": _plain(cost.ms), "bytes_per_image": round(cost.bytes_per_image),

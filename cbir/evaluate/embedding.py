@@ -39,7 +39,7 @@ def embed_files(
     failed: list[tuple[int, Failure]] = []
     made = 0
     options = LoadOptions(spec=embedder.spec)
-    refs = [_reference(path) for path in paths]
+    refs = [reference(path) for path in paths]
     place = {ref: i for i, ref in enumerate(refs)}
     kept: dict[int, bytes] = {}
     for batch in load(refs, options):
@@ -85,6 +85,6 @@ def _stack(images: Sequence[LoadedImage]) -> np.ndarray:
     return np.stack([image.pixels for image in images if image.pixels is not None])
 
 
-def _reference(path: str) -> ImageRef:
+def reference(path: str) -> ImageRef:
     """A file as a reference of its own: `load` reads what is there now."""
     return ImageRef("/" if path.startswith("/") else "", path.lstrip("/"), 0, 0)

@@ -27,6 +27,7 @@ from cbir.embed.package import read_card
 from cbir.embed.pooling import POOLINGS
 from cbir.errors import EmbedderError, UsageError
 from cbir.evaluate.classical import CLASSICAL
+from cbir.evaluate.fitting import Fittable
 from cbir.images import content_hash
 
 FLOOR = "classical/colour"
@@ -64,8 +65,9 @@ class Candidate:
     """One embedder of the grid, and what is made of its features.
 
     `source` is the name or folder. `identity` stands for the arrays where the spec does not: the
-    fingerprint of classical and saved embedders, the hash of a weights' file, "" for a stock one.
-    `spec` is None where it cannot be told, and `problem` says why.
+    fingerprint of classical and saved embedders (of one that learns, its recipe), the hash of a
+    weights' file, "" for a stock one. `spec` is None where it cannot be told, and `problem` says
+    why.
     """
 
     source: str
@@ -159,6 +161,8 @@ def _fixed(name: str) -> Candidate:
     """An embedder that has all its settings: a classical one, or a saved one in a folder."""
     if name in CLASSICAL:
         made = CLASSICAL[name]()
+        if isinstance(made, Fittable):  # it has no fingerprint before it is fitted
+            return Candidate(name, made.spec, (), made.recipe)
         return Candidate(name, made.spec, (), made.fingerprint)
     try:
         return Candidate(name, resolve_spec(name), (), read_card(name)["fingerprint"])

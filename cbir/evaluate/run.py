@@ -13,6 +13,7 @@ from cbir.catalog.halves import from_blobs, to_blob
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.embed import Projection, fit_gallery
 from cbir.evaluate.embedding import embed_crops, embed_files
+from cbir.evaluate.fitting import fitted
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.evaluate.protocol import Answers, rank
 from cbir.types import Failure, Ids, Vectors
@@ -30,18 +31,22 @@ class Measured:
 class TruthFeatures:
     """A protocol's features by one embedder, made once for any number of projections.
 
+    `embedder` is what made them: fitted on the gallery, where it learns from pictures.
+
     `truth` is without the pictures that could not be used, which are in `failures`. queries
     float32 (q, f) and gallery float32 (n, f) are raw, rounded as the catalog keeps them;
     `contents` are the hashes of the gallery's files. `embedded` counts what was not in the cache.
     """
 
     truth: Truth
+    embedder: FeatureExtractor
     queries: Vectors
     gallery: Vectors
     contents: tuple[bytes, ...]
     failures: tuple[Failure, ...]
     embedded: int
-    seconds: float
+    fitting_s: float
+    embedding_s: float
 
     def projections(self, specs: Sequence[IndexSpec]) -> list[Projection]:
         """The projection that `cbir index` would make, for each of the settings.
@@ -74,8 +79,14 @@ def truth_features(
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> TruthFeatures:
-    """Embed a protocol's pictures; a query that is a part of a picture is embedded alone."""
+    """Embed a protocol's pictures; a query that is a part of a picture is embedded alone.
+
+    An embedder that learns from pictures is first fitted on the gallery, never on queries that are
+    not in it.
+    """
     start = time.perf_counter()
+    embedder = fitted(embedder, [truth.paths[i] for i in truth.gallery.tolist()], cache)
+    fitting = time.perf_counter() - start
     embedded = embed_files(truth.paths, embedder, cache, advance)
     used = without(truth, [position for position, _ in embedded.failed])
     queries = embedded.features[[q.image for q in used.queries]]
@@ -85,12 +96,14 @@ def truth_features(
         queries[[i for i, _, _ in crops]] = parts
     return TruthFeatures(
         truth=used,
+        embedder=embedder,
         queries=_rounded(queries),
         gallery=_rounded(embedded.features[used.gallery]),
         contents=tuple(embedded.contents[i] for i in used.gallery.tolist()),
         failures=tuple(failure for _, failure in embedded.failed),
         embedded=embedded.embedded,
-        seconds=time.perf_counter() - start,
+        fitting_s=fitting,
+        embedding_s=time.perf_counter() - start - fitting,
     )
 
 
@@ -110,13 +123,12 @@ def measure(
     """Embed a protocol's pictures, project them as `cbir index` would, and rank."""
     found = truth_features(truth, embedder, cache, advance)
     (projection,) = found.projections([spec])
-    return Measured(answered(found, embedder, spec, projection), found.failures)
+    return Measured(answered(found, spec, projection), found.failures)
 
 
-def answered(
-    found: TruthFeatures, embedder: FeatureExtractor, spec: IndexSpec, projection: Projection
-) -> Answers:
+def answered(found: TruthFeatures, spec: IndexSpec, projection: Projection) -> Answers:
     """Rank by one projection of the features; `about` says what the answers were made with."""
+    embedder = found.embedder
     start = time.perf_counter()
     queries, gallery = projection.apply(found.queries), projection.apply(found.gallery)
     answers = rank(found.truth, queries, gallery, name_of(embedder, spec))
@@ -124,7 +136,7 @@ def answered(
         "embedder": embedder.spec.to_dict(), "fingerprint": embedder.fingerprint,
         "index_spec": spec.to_dict(), "dims": projection.dims, "fitted": projection.fitted,
         "failures": len(found.failures), "embedded": found.embedded,
-        "embedding_s": round(found.seconds, 3),
+        "fitting_s": round(found.fitting_s, 3), "embedding_s": round(found.embedding_s, 3),
         "ranking_s": round(time.perf_counter() - start, 3),
     }  # fmt: skip
     return replace(answers, about=about)

@@ -42,3 +42,25 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OperationFailedError, match="CBIR_CACHE"):
         FeatureCache(str(tmp_path / "file" / "cache.sqlite"))
+
+
+def test_what_was_learnt_is_kept_by_its_key(tmp_path: Path) -> None:
+    file = str(tmp_path / "cache.sqlite")
+    with FeatureCache(file) as cache:
+        assert cache.get_fit("a") is None
+        cache.put_fit("a", b"one")
+        cache.put_fit("b", b"")
+        cache.put_fit("a", b"two")
+    with FeatureCache(file) as cache:
+        assert cache.get_fit("a") == b"two" and cache.get_fit("b") == b""
+
+
+def test_a_file_from_before_fits_keeps_its_features(tmp_path: Path) -> None:
+    file = str(tmp_path / "cache.sqlite")
+    with FeatureCache(file) as cache:
+        cache.put("one", {b"x": np.ones(2, np.float32)})
+        cache.db.execute("DROP TABLE fits")
+    with FeatureCache(file) as cache:
+        assert cache.get("one", [b"x"], 2)[b"x"].tolist() == [1, 1]
+        cache.put_fit("a", b"one")
+        assert cache.get_fit("a") == b"one"

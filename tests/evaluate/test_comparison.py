@@ -240,3 +240,19 @@ def test_by_another_metric_and_baseline(classes: Path, tmp_path: Path) -> None:
             assert row.difference[1] <= row.difference[0] <= row.difference[2]
     assert not any(math.isnan(v) for row in found.rows for v in row.values.values())
     assert IndexSpec(3) in {row.spec for row in found.rows}
+
+
+def test_one_that_learns_is_fitted_once_and_goes_on(classes: Path, tmp_path: Path) -> None:
+    """Its identity is its recipe; its answers name the fitted fingerprint."""
+    truth, axes = from_folders(str(classes)), Axes(("classical/sift-fv",))
+    folder = str(tmp_path / "kept")
+    with FeatureCache(str(tmp_path / "cache.sqlite")) as cache:
+        first = Compare(truth, axes, folder, laps=1)
+        first.run(cache)
+        again = Compare(truth, axes, folder, laps=1)
+        assert all(again.done(cell) for cell in again.cells)
+        assert cache.db.execute("SELECT count(*) FROM fits").fetchone()[0] == 1
+    result = first.result()
+    (row,) = (row for row in result.rows if row.candidate.source == "classical/sift-fv")
+    assert not result.problems and row.about["fingerprint"].startswith("classical/sift-fv-")
+    assert row.feature_bytes > 1000 and row.images_per_second > 0

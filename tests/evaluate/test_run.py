@@ -74,9 +74,7 @@ def test_features_are_made_once_for_all_projections(
     assert grid.seen == 12
     for spec, made in zip(specs, found.projections(specs), strict=True):
         alone = measure(truth, grid, spec).answers
-        for one, other in zip(
-            answered(found, grid, spec, made).answers, alone.answers, strict=True
-        ):
+        for one, other in zip(answered(found, spec, made).answers, alone.answers, strict=True):
             assert one.hits == other.hits and one.ranks == other.ranks
             assert np.allclose(one.scores, other.scores, atol=1e-5)  # sums in another order
     fitted = fit_gallery(found.contents, found.gallery, 2)

@@ -6,6 +6,7 @@ import click
 
 from cbir.cli.benchmark.compare import compare_command
 from cbir.cli.benchmark.match import match_command
+from cbir.cli.benchmark.probe import probe_command
 from cbir.cli.benchmark.recall import recall_command
 
 
@@ -17,5 +18,6 @@ def benchmark_command() -> None:
 benchmark_command.add_command(match_command)
 benchmark_command.add_command(recall_command)
 benchmark_command.add_command(compare_command)
+benchmark_command.add_command(probe_command)
 
 __all__ = ["benchmark_command"]

@@ -1,12 +1,10 @@
-"""Descriptors from before neural networks: the floor that a CNN has to beat."""
+"""Colour histograms: which colours a picture has, and how much of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 
-from cbir.config import EmbedderSpec, FeatureExtractor
+from cbir.config import EmbedderSpec
 from cbir.types import Pixels, Vectors
 
 BINS = 8
@@ -38,7 +36,3 @@ class ColourHistogram:
     def features(self, pixels: Pixels) -> Vectors:
         """Uint8 (n, s, s, 3) → float32 (n, 512)."""
         return colour_histogram(pixels)
-
-
-CLASSICAL: Mapping[str, Callable[[], FeatureExtractor]] = {"classical/colour": ColourHistogram}
-"""All classical descriptors by name, as `--embedder` takes them."""
