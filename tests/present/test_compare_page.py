@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 from cbir.present import ComparedSystem, ComparePage, compare_page, write_page
-from tests.present.test_page_in_browser import CONTRAST, browser, show
+from tests.present.browser import CONTRAST, show
 
-__all__ = ["browser"]  # a fixture
 ODD = '<script>alert(1)</script> & "x" \x1b[31m {{ 7 * 7 }}'
 
 
