@@ -28,7 +28,7 @@ def test_a_table_by_default(command: Run, sample: Sample) -> None:
     done = command("query", sample.view("chelsea"), "-i", sample.index, "-k", 3)
     assert done.code == 0 and done.err == ""
     heading, _, table = done.out.partition("rank ")
-    assert "chelsea" in heading and "3 hits" in heading and re.match(r" *score +path", table)
+    assert "chelsea" in heading and "3 hits" in heading and re.match(r" *score +match +path", table)
     lines = table.splitlines()[1:]
     assert len(lines) == 3 and all("chelsea" in line for line in lines)
 
@@ -40,7 +40,9 @@ def test_json_is_as_the_design_says(command: Run, sample: Sample) -> None:
     assert len(found["hits"]) == 10
     first = found["hits"][0]
     assert {"rank", "id", "path", "score", "match"} <= set(first)
-    assert first["rank"] == 1 and first["match"] is None
+    matches = [hit["match"] for hit in found["hits"]]
+    assert first["rank"] == 1 and matches == sorted(matches, reverse=True)
+    assert matches[0] > 0.7 and matches[-1] < 0.2
     assert first["metadata"]["label"] == "coffee"
     assert Path(first["path"]).parent.name == "coffee"
 
