@@ -34,7 +34,7 @@ def matched(
         example.feature,
         np.stack([stored[i] for i in listed]),
         np.stack([stored[i] for i in near]) if near else np.empty_like(example.feature[:0]),
-        [hit.identical or hit.id == example.own for hit in hits],
+        [hit.identical for hit in hits],
     )
     return tuple(replace(hit, match=m) for hit, m in zip(hits, matches, strict=True))
 

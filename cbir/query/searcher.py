@@ -256,6 +256,8 @@ class Index:
             catch_up(self.catalog, self._state)
         if self._state is None:
             raise UsageError(f"The index {self.path} holds no images yet.")
+        if self._state.uncalibrated and self._state.uncalibrated not in self.notes:
+            self.notes.append(self._state.uncalibrated)
         return self._state
 
     def _asked(self, spec: QuerySpec | None, extra: Table | None) -> Asked:
