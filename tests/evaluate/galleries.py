@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cbir.config import IndexSpec
 from cbir.evaluate.gallery import Gallery, of_features, of_files
 from cbir.types import Vectors
