@@ -138,14 +138,12 @@ class Calibration:
                    identical: Sequence[bool]) -> list[float]:  # fmt: skip
         """The matches of one query's hits, falling with their rank.
 
-        query (1, f), hits (k, f) in the order of their rank, around (m, f): raw features.
+        query (d,), hits (k, d) in the order of their rank, around (m, d): vectors of the space.
         `identical` hits are the query's file, byte for byte: their match is 1, and so is that of
         hits before them. Where a later hit would match better than an earlier one, both get their
         mean: the evidence does not say which of them it is.
         """
-        asked = self.space.apply(query)[0]
-        scores = (self.space.apply(hits) @ asked)[None]
-        near = (self.space.apply(around) @ asked)[None]
+        scores, near = (np.asarray(rows @ query, np.float64)[None] for rows in (hits, around))
         found = self.match(self.standing(scores, near))[0]
         same = np.flatnonzero(np.asarray(identical, bool))
         found[: same[-1] + 1 if len(same) else 0] = 1.0

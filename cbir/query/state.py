@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class State:
     calibration: Calibration | None = None
     uncalibrated: str = ""
     """What is wrong with the stored calibration, where it is not used."""
+    spaced: dict[int, Vectors] = field(default_factory=dict)
+    """Vectors of images in the calibration's space that a query has asked for, each (d,)."""
 
 
 def load_state(catalog: Catalog, notes: list[str] | None = None) -> State | None:
@@ -100,6 +102,7 @@ def read_calibration(catalog: Catalog, generation: Generation) -> Calibration | 
 
 def _calibrate(catalog: Catalog, state: State) -> None:
     """Take the stored calibration; one that cannot be read counts as none, and is told of."""
+    state.spaced.clear()
     try:
         state.calibration, state.uncalibrated = read_calibration(catalog, state.generation), ""
     except ValueError as error:

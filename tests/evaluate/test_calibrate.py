@@ -30,7 +30,7 @@ from cbir.evaluate.calibrate import (
     neighbours,
     take_out,
 )
-from cbir.evaluate.gallery import of_files
+from cbir.evaluate.gallery import Gallery, of_files
 from cbir.images.edits import EDITS
 from cbir.query.match import NEAREST, Calibration, Space, centre
 from tests.conftest import GridEmbedder
@@ -182,9 +182,13 @@ def test_families_of_one_family() -> None:
 def test_the_work_on_families_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     real = module._linked
+
+    def counted(gallery: Gallery, rows: np.ndarray, like: Likeness) -> list[set[int]]:
+        asked.append(len(rows))
+        return real(gallery, rows, like)
+
     monkeypatch.setattr(module, "_ASKED", 5)
-    monkeypatch.setattr(module, "_linked", lambda g, rows, like: (asked.append(len(rows)),
-                                                                   real(g, rows, like))[1])  # fmt: skip
+    monkeypatch.setattr(module, "_linked", counted)
     gallery = made(np.ones((50, 4), np.float32))
     like = Likeness(Space(np.zeros(4, np.float32)), cap=0.2, alike=0.5)
     assert families(gallery, np.array([3, 7]), like) == [set(range(50))] * 2

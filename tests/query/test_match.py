@@ -166,10 +166,9 @@ def test_matches_never_rise_with_rank(seed: int, k: int, around: int, data: st.D
     rng = np.random.default_rng(seed)
     identical = data.draw(st.lists(st.booleans(), min_size=k, max_size=k))
     near, hits = rng.normal(size=(around, 6)), rng.normal(size=(k, 6))
-    query = rng.normal(size=(1, 6))
-    found = calibration().of_ranking(
-        query.astype(np.float32), hits.astype(np.float32), near.astype(np.float32), identical
-    )
+    made = calibration()
+    asked = made.space.apply(rng.normal(size=(1, 6)))[0]
+    found = made.of_ranking(asked, made.space.apply(hits), made.space.apply(near), identical)
     assert len(found) == k and all(0 <= match <= 1 for match in found)
     assert found == sorted(found, reverse=True)
     assert all(match == 1.0 for match, same in zip(found, identical, strict=True) if same)
@@ -180,7 +179,7 @@ def test_hits_in_the_wrong_order_share_their_mean() -> None:
     made = calibration(space, cap=0.0)
     turned = [np.array([np.cos(a), np.sin(a)], np.float32) for a in np.arccos([0.2, 0.6, 0.1])]
     found = made.of_ranking(
-        np.array([[1, 0]], np.float32), np.stack(turned), np.empty((0, 2), np.float32), [False] * 3
+        np.array([1, 0], np.float32), np.stack(turned), np.empty((0, 2), np.float32), [False] * 3
     )
     assert found == pytest.approx([(0.5 + 0.98) / 2] * 2 + [0.275], abs=1e-6)
 
@@ -198,8 +197,12 @@ def test_a_calibration_is_stored_and_read(space: Space) -> None:
     assert (read.space.components is None) == (space.components is None)
     rows = features(60, seed=1)
     for i in range(20):
-        args = (rows[i : i + 1], rows[20:30], rows[10:], [False] * 10)
-        assert np.allclose(read.of_ranking(*args), made.of_ranking(*args), atol=1e-3)
+        one, other = (
+            c.of_ranking(c.space.apply(rows[i : i + 1])[0], c.space.apply(rows[20:30]),
+                         c.space.apply(rows[10:]), [False] * 10)
+            for c in (read, made)
+        )  # fmt: skip
+        assert np.allclose(one, other, atol=1e-3)
 
 
 def test_tiny_and_huge_components_survive_half_precision() -> None:

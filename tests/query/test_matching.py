@@ -193,3 +193,48 @@ def test_a_gallery_that_shrank_is_still_judged(folder: Path, tmp_path: Path) -> 
 
 def test_a_picture_without_colour_is_no_trouble(opened: Index) -> None:
     sound(opened.query(Image.new("RGB", (40, 30)), k=20))
+
+
+def test_what_is_kept_between_queries_is_bounded_and_changes_nothing(
+    opened: Index, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [sound(opened.query(i, k=20)) for i in range(1, 30)]
+    monkeypatch.setattr("cbir.query.matching._KEPT", 70)
+    with Index(str(folder / "index"), GridEmbedder()) as fresh:
+        assert [sound(fresh.query(i, k=20)) for i in range(1, 30)] == before
+        assert fresh._state is not None and 0 < len(fresh._state.spaced) <= 70
+
+
+def test_matches_are_those_of_plain_numpy(opened: Index) -> None:
+    """Through SQL, FAISS, one search or two, and what is kept: what the definition says."""
+    made = opened.calibration()
+    assert made is not None
+    all_ids = sorted(ids(Path(opened.path)).values())
+    rows = opened.stored_features(all_ids).astype(np.float64)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    centred = rows - made.space.mean
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    for query in (3, 17, 40):
+        place = all_ids.index(query)
+        order = [i for i in np.argsort(-(unit @ unit[place]), kind="stable") if i != place]
+        cosines = centred[order] @ centred[place]
+        level = min(sorted(cosines[:50], reverse=True)[9], made.cap)
+        plain = np.interp(cosines[:5] - level, made.standings, made.matches)
+        for spec in (QuerySpec(k=5), QuerySpec(k=5, where=("path~*",))):
+            found = opened.query(query, spec=spec)
+            assert [hit.id for hit in found.hits] == [all_ids[i] for i in order[:5]]
+            total = sum(hit.match for hit in found.hits if hit.match is not None)
+            assert total == pytest.approx(plain.sum(), abs=1e-4)  # pooling keeps the sum
+            if np.all(np.diff(plain) <= 0):
+                assert sound(found) == pytest.approx(plain.tolist(), abs=1e-4)
+
+
+def test_a_feature_that_is_missing_costs_the_match_only(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "index", tmp_path / "index")
+    with Index(str(tmp_path / "index"), GridEmbedder()) as index:
+        nearest = index.query(1, k=3).hits
+    with CatalogWriter(str(tmp_path / "index")) as catalog, catalog.writing():
+        catalog.drop_features([nearest[2].id])
+    with Index(str(tmp_path / "index"), GridEmbedder()) as index:
+        assert [hit.match for hit in index.query(1, k=3).hits] == [None] * 3
+        assert sound(index.query(1, k=2))
