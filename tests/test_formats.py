@@ -16,18 +16,22 @@ from cbir.evaluate.answers import FORMAT as ANSWERS_FORMAT
 from cbir.evaluate.answers import Answers
 from cbir.evaluate.protocol import summarise
 from cbir.lifecycle import check
+from cbir.query.match import VERSION as MATCH
+from cbir.query.match import Calibration, whiten
 from tests.conftest import GridEmbedder, picture
 
 DATA = Path(__file__).parent / "data"
 INDEXES = sorted(DATA.glob("index-v*"))
 EMBEDDERS = sorted(DATA.glob("embedder-v*"))
 ANSWERS = sorted(DATA.glob("answers-v*.json"))
+CALIBRATIONS = sorted(DATA.glob("calibration-v*.npz"))
 
 
 def test_there_is_a_sample_of_each_version() -> None:
     assert [p.name for p in INDEXES] == [f"index-v{v}" for v in range(1, FORMAT_VERSION + 1)]
     assert [p.name for p in EMBEDDERS] == [f"embedder-v{v}" for v in range(1, VERSION + 1)]
     assert [p.stem for p in ANSWERS] == [f"answers-v{v}" for v in range(1, ANSWERS_FORMAT + 1)]
+    assert [p.stem for p in CALIBRATIONS] == [f"calibration-v{v}" for v in range(1, MATCH + 1)]
 
 
 @pytest.mark.parametrize("sample", INDEXES, ids=lambda p: p.name)
@@ -53,6 +57,15 @@ def test_an_embedder_is_read(sample: Path) -> None:
     card = json.loads((sample / "embedder.json").read_text(encoding="utf-8"))
     assert made.fingerprint == card["fingerprint"] and made.feature_dims == 32
     assert made.features(np.zeros((2, 16, 16, 3), np.uint8)).shape == (2, 32)
+
+
+@pytest.mark.parametrize("sample", CALIBRATIONS, ids=lambda p: p.stem)
+def test_a_calibration_is_read(sample: Path) -> None:
+    made = Calibration.from_bytes(sample.read_bytes())
+    assert (made.cap, made.images, made.about) == (0.25, 60, {"queries": 150})
+    assert np.allclose(made.match(np.array([-1, -0.25, 0.25, 1])), [0.01, 0.13, 0.575, 0.9])
+    features = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    assert np.allclose(made.space.apply(features), whiten(features).apply(features), atol=2e-3)
 
 
 @pytest.mark.parametrize("sample", ANSWERS, ids=lambda p: p.stem)

@@ -77,6 +77,12 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
         raise UsageError("-: expected once, since standard input can be read once only.")
     _check_outputs(options)
     with Index.open(index) as opened:
+        if options["min_match"] is not None and opened.calibration() is None:
+            raise UsageError(
+                f"--min-match: expected an index that is calibrated, for which it takes 40 "
+                f"different pictures whose files are there; {index} is not. Run `cbir index`, or "
+                "use --min-score."
+            )
         given, names = zip(*(_read(image, opened) for image in images), strict=True)
         rankings, failed = _ask(opened, given, names, options)
         for line in opened.notes:

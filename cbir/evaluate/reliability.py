@@ -17,6 +17,7 @@ from cbir.catalog import FeatureCache
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.errors import UsageError
 from cbir.evaluate.calibrate import (
+    WHITEN_AT,
     CalibrationOptions,
     Edited,
     edit_pictures,
@@ -160,8 +161,11 @@ def match_report(
     edits: Mapping[str, Edit] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> MatchReport:
-    """Ask for edited copies of pictures that were no sources of the fit, and for held-out ones."""
-    used = options or CalibrationOptions()
+    """Ask for edited copies of pictures that were no sources of the fit, and for held-out ones.
+
+    A gallery that is too small to be whitened has no such pictures: there the edits are others.
+    """
+    used = options or CalibrationOptions(seed=0 if len(gallery) >= WHITEN_AT else 1)
     copies = edit_pictures(
         gallery, negative_rows(gallery, 0), used, EDITS if edits is None else edits, advance
     )

@@ -143,7 +143,8 @@ def contact_sheet(rankings: Sequence[Ranking], options: SheetOptions | None = No
             _draw_hit(sheet, hit, layout, (x, top + row * layout.row))
         if not ranking.hits:
             where = (layout.hits_left, top + layout.query // 2)
-            _write(draw, where, "no hits", layout.cell, layout.text, _SOFT)
+            text = "no match in this gallery" if ranking.no_match else "no hits"
+            _write(draw, where, text, size[0] - layout.margin - where[0], layout.text, _SOFT)
         top += layout.height(ranking)
     return sheet
 

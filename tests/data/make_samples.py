@@ -20,6 +20,8 @@ from cbir.evaluate.answers import FORMAT as ANSWERS
 from cbir.evaluate.ground_truth import from_labels
 from cbir.evaluate.protocol import rank
 from cbir.lifecycle import SyncOptions, sync
+from cbir.query.match import VERSION as CALIBRATION
+from cbir.query.match import Calibration, whiten
 from tests.conftest import GridEmbedder, picture
 
 HERE = Path(__file__).parent
@@ -66,7 +68,18 @@ def make_answers() -> None:
     (HERE / f"answers-v{ANSWERS}.json").write_text(made.to_json() + "\n")
 
 
+def make_calibration() -> None:
+    """What an index stores to make matches of scores: a space of eight dims and three corners."""
+    features = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    made = Calibration(
+        whiten(features), 0.25, np.array([-0.5, 0.0, 0.5]), np.array([0.01, 0.25, 0.9]), 60,
+        {"queries": 150},
+    )  # fmt: skip
+    (HERE / f"calibration-v{CALIBRATION}.npz").write_bytes(made.to_bytes())
+
+
 if __name__ == "__main__":
+    make_calibration()
     make_answers()
     make_index()
     make_embedder()

@@ -37,10 +37,11 @@ def match_command(folder: str | None, **options: Any) -> None:
     """Measure how far `match`, the calibrated probability, can be trusted.
 
     Without FOLDER, --manifest or --landmarks: of the index -i, with the calibration that it has,
-    each picture of a sample left out of its own answer. With one of them: its gallery is calibrated
-    as `cbir index` would, and its queries are the pictures that have no copy in it; where they have
-    labels, the match is compared with equal labels, too. Edited copies are made of pictures that
-    were no sources of the fit.
+    each picture of a sample left out of its own answer; where another copy of it is in the gallery,
+    an answer is right. With one of them: its gallery is calibrated as `cbir index` would, and its
+    queries are the pictures that have no copy in it; where they have labels, the match is compared
+    with equal labels, too. Edited copies are made of pictures that were no sources of the fit (in a
+    gallery of fewer than 500: other edits of them).
     """
     from cbir.cli.output import Bar, result
     from cbir.evaluate.calibrate import CalibrationOptions
@@ -111,12 +112,12 @@ def report_text(name: str, report: MatchReport) -> str:
         (f"{p:.2f}", _share(report.others[p]), _share(report.answered[p]), number(report.right[p]))
         for p in report.answered
     ]
-    header = ("min-match", "without a copy, answered", "edited copies, answered", "right of them")
+    header = ("min-match", "not in it, answered", "edited copies, answered", "right of them")
     edits = [(edit, number(share)) for edit, share in report.edits.items()]
     parts = [
-        f"{name}: {count(report.images, 'picture')} in the gallery; "
-        f"{count(report.without, 'picture')} without a copy in it, {report.copies:,} edited "
-        "copies\n",
+        f"{name}: {count(report.images, 'picture')} in the gallery. Asked for "
+        f"{count(report.without, 'picture')} that are not in it, and for "
+        f"{count(report.copies, 'edited copy', 'edited copies')} of pictures that are.\n",
         columns(header, rows),
         "Edited copies answered at .90, by edit\n" + columns(("edit", "answered"), edits),
         _reliability("The score as a probability (before)", report.before),
