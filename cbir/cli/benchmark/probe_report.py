@@ -179,7 +179,7 @@ def _headlines(found: Probe) -> tuple[str, ...]:
         few, bar, least, needs = match.few, match.all, match.least, match.needs
         by, low, high = difference(few, bar)
         lines.append(
-            f"{_said(few)} is as good as {_said(bar)}: {number(few.accuracy)} against "
+            f"{_said(few)} is at least as good as {_said(bar)}: {number(few.accuracy)} against "
             f"{number(bar.accuracy)}, {_signed(by)} ({_signed(low)} to {_signed(high)})."
         )
         lines.append(
