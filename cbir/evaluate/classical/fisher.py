@@ -53,10 +53,8 @@ def fit_mixture(rows: Vectors, components: int, seed: int) -> Mixture:
         count, covariance_type="diag", reg_covar=_FLOOR, max_iter=50, tol=1e-3,
         init_params="k-means++", random_state=seed,
     )  # fmt: skip
-    with (
-        one_thread(),
-        warnings.catch_warnings(),
-    ):  # the last percent of its likelihood is no matter here
+    with one_thread(), warnings.catch_warnings():
+        # The last percent of the likelihood is no matter here.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows.astype(np.float64))
     return Mixture(
