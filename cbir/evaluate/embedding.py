@@ -38,7 +38,9 @@ def embed_files(
     contents: list[bytes] = []
     failed: list[tuple[int, Failure]] = []
     made = 0
-    options = LoadOptions(spec=embedder.spec)
+    there = frozenset() if cache is None else cache.contents(embedder.fingerprint)
+    # What is there was decoded once: its file is read for its hash, and not decoded again.
+    options = LoadOptions(spec=embedder.spec, known=there.__contains__)
     refs = [reference(path) for path in paths]
     place = {ref: i for i, ref in enumerate(refs)}
     kept: dict[int, bytes] = {}
@@ -46,7 +48,9 @@ def embed_files(
         asked = [image.content for image in batch.images]
         if cache is not None:
             known.update(cache.get(embedder.fingerprint, asked, embedder.feature_dims))
-        fresh = {i.content: i for i in batch.images if i.content not in known}
+        fresh = {
+            i.content: i for i in batch.images if i.content not in known and i.pixels is not None
+        }
         made += len(fresh)
         new = _features(list(fresh.values()), embedder)
         if cache is not None and new:
