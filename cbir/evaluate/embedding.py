@@ -40,9 +40,11 @@ def embed_files(
     made = 0
     options = LoadOptions(spec=embedder.spec)
     refs = [_reference(path) for path in paths]
-    place = {ref: i for i, ref in enumerate(refs)}
+    places: dict[ImageRef, list[int]] = {}  # a file may be asked for more than once
+    for i, ref in enumerate(refs):
+        places.setdefault(ref, []).append(i)
     kept: dict[int, bytes] = {}
-    for batch in load(refs, options):
+    for batch in load(places, options):
         asked = [image.content for image in batch.images]
         if cache is not None:
             known.update(cache.get(embedder.fingerprint, asked, embedder.feature_dims))
@@ -52,9 +54,9 @@ def embed_files(
         if cache is not None and new:
             cache.put(embedder.fingerprint, new)
         known.update(new)
-        kept.update({place[image.ref]: image.content for image in batch.images})
-        failed += [(place[ref], failure) for ref, failure in batch.failures]
-        advance(len(batch.images) + len(batch.failures))
+        kept.update({i: image.content for image in batch.images for i in places[image.ref]})
+        failed += [(i, failure) for ref, failure in batch.failures for i in places[ref]]
+        advance(sum(len(places[image.ref]) for image in batch.images) + len(batch.failures))
     features = np.zeros((len(paths), embedder.feature_dims), np.float32)
     for i in range(len(paths)):
         contents.append(kept.get(i, b""))

@@ -132,8 +132,13 @@ def answered(
 
 def name_of(embedder: FeatureExtractor, spec: IndexSpec) -> str:
     """A system's name in tables: "efficientnet-lite0, pca 256"."""
+    return system_name(embedder.spec.backbone, spec)
+
+
+def system_name(backbone: str, spec: IndexSpec) -> str:
+    """The same by the backbone's name, for where no embedder is loaded."""
     how = f"pca {spec.dims}" if spec.projection == "pca" else "raw"
-    return f"{embedder.spec.backbone}, {how}"
+    return f"{backbone}, {how}"
 
 
 def without(truth: Truth, failed: Sequence[int]) -> Truth:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cbir.query.algebra import combine
     from cbir.query.filters import allowed_ids, parse_term
-    from cbir.query.metadata import find_file, match_metadata, read_csv, spellings
+    from cbir.query.metadata import find_file, match_metadata, read_csv, read_sidecar, spellings
     from cbir.query.searcher import Index, own_embedder
     from cbir.query.state import State, load_state
 
@@ -23,6 +23,7 @@ _HOME = {
     "own_embedder": "searcher",
     "parse_term": "filters",
     "read_csv": "metadata",
+    "read_sidecar": "metadata",
     "spellings": "metadata",
 }
 
@@ -37,6 +38,7 @@ __all__ = [
     "own_embedder",
     "parse_term",
     "read_csv",
+    "read_sidecar",
     "spellings",
 ]
 
