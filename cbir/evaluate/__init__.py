@@ -17,6 +17,13 @@ from cbir.evaluate.ground_truth import (
     from_landmarks,
     from_manifest,
 )
+from cbir.evaluate.index_protocol import (
+    Choice,
+    IndexTruth,
+    answered_by,
+    from_index,
+    from_index_and_manifest,
+)
 from cbir.evaluate.metrics import (
     average_precision,
     average_precision_trapezoid,
@@ -37,30 +44,37 @@ from cbir.evaluate.metrics import (
 from cbir.evaluate.pareto import pareto_front
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
 from cbir.evaluate.run import Measured, TruthFeatures, answered, measure, truth_features
-from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
+from cbir.evaluate.self_answers import Attack, Attempt, SelfAnswers, SelfReport, profile
+from cbir.evaluate.self_queries import SelfOptions, self_queries
 
 __all__ = [
     "Answer",
     "Answers",
     "Attack",
+    "Attempt",
     "Axes",
     "CLASSICAL",
     "Candidate",
+    "Choice",
     "ColourHistogram",
     "Compare",
     "CompareRow",
     "Comparison",
     "Embedded",
+    "IndexTruth",
     "Measured",
     "Pictures",
     "Problem",
     "Query",
+    "SelfAnswers",
+    "SelfOptions",
     "SelfReport",
     "Summary",
     "Truth",
     "TruthFeatures",
     "Watch",
     "answered",
+    "answered_by",
     "at_hand",
     "average_precision",
     "average_precision_trapezoid",
@@ -73,6 +87,8 @@ __all__ = [
     "embed_files",
     "from_folders",
     "from_groups",
+    "from_index",
+    "from_index_and_manifest",
     "from_labels",
     "from_landmarks",
     "from_manifest",
@@ -87,6 +103,7 @@ __all__ = [
     "paired_difference",
     "pareto_front",
     "precision_at_k",
+    "profile",
     "r_precision",
     "rank",
     "recall_at_k",
