@@ -17,13 +17,8 @@ from cbir.evaluate.ground_truth import (
     from_landmarks,
     from_manifest,
 )
-from cbir.evaluate.index_protocol import (
-    Choice,
-    IndexTruth,
-    answered_by,
-    from_index,
-    from_index_and_manifest,
-)
+from cbir.evaluate.index_answers import answered_by
+from cbir.evaluate.index_protocol import Choice, IndexTruth, from_index, from_index_and_manifest
 from cbir.evaluate.metrics import (
     average_precision,
     average_precision_trapezoid,

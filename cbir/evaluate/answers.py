@@ -145,8 +145,10 @@ class Answers:
                        r["total"], r.get("first"), r.get("crop"))
                 for r in whole["answers"]
             )  # fmt: skip
-            return cls(whole["protocol"], whole["system"], whole["gallery"], rows, whole["about"],
-                       whole.get("irrelevant") or (), read_pictures(whole.get("pictures")))  # fmt: skip
+            return cls(
+                whole["protocol"], whole["system"], whole["gallery"], rows, whole["about"],
+                whole.get("irrelevant") or (), read_pictures(whole.get("pictures")),
+            )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"answers: expected what a benchmark stored; {error}.") from None
 

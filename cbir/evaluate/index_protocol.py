@@ -1,25 +1,20 @@
-"""A protocol on an index: its images are the gallery, its own search makes the rankings.
+"""A protocol on an index: its images are the gallery.
 
 Labels are a metadata column of the index, or else the folders that its images lie in. Queries are
 images of the index, by their stored features, so that nothing is embedded; or the pictures of a
-manifest. Every query asks `Index.search` for the whole gallery, so what is measured is what
-`cbir query` answers: the live generation's projection, the index's kind, its order of equal scores.
+manifest. `index_answers.py` asks them.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cbir.catalog import EmbedderRow, FeatureCache, FileRow
-from cbir.config import EmbedderSpec, IndexSpec
 from cbir.errors import ImageError, UsageError
-from cbir.evaluate.answers import SCORE_BINS, Answer, Answers, Pictures, score_counts
 from cbir.evaluate.embedding import embed_files
 from cbir.evaluate.ground_truth import (
     Query,
@@ -30,16 +25,11 @@ from cbir.evaluate.ground_truth import (
     places_by_label,
     read_manifest,
 )
-from cbir.evaluate.protocol import answer_of
-from cbir.evaluate.run import system_name
 from cbir.images import content_hash
 from cbir.query import Index, allowed_ids, find_file
-from cbir.query.state import read_projection
 from cbir.types import Failure, Ids, Vectors
 
 LABEL = "label"
-SCORES = 1 << 22
-"""Scores that are held at a time: so many, by the gallery's size, are the queries of a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +131,7 @@ def from_index_and_manifest(
     where = f"{os.path.basename(manifest)} {' '.join(choice.query_where)}".strip()
     return IndexTruth(
         replace(truth, name=_name(index, choice, where)), _ids(images), features[kept],
-        images.by, tuple(failed.values()), embedded,
+        images.by, tuple(failed[i] for i in sorted(failed)), embedded,
     )  # fmt: skip
 
 
@@ -244,7 +234,7 @@ def _features(
 
     Contents that the index has are not embedded, whatever file they are in.
     """
-    row = _embedder(index)
+    row = embedder_of(index)
     found = np.zeros((len(paths), row.feature_dims), np.float32)
     failed: dict[int, Failure] = {}
     missing: list[int] = []
@@ -267,70 +257,9 @@ def _features(
     return found, failed, fresh.embedded
 
 
-def _embedder(index: Index) -> EmbedderRow:
+def embedder_of(index: Index) -> EmbedderRow:
+    """What made the features of an index; UsageError where it holds none."""
     row = index.catalog.embedder()
     if row is None:
         raise UsageError(f"The index {index.path} holds no images yet.")
     return row
-
-
-def answered_by(
-    index: Index, found: IndexTruth, advance: Callable[[int], None] = lambda _: None
-) -> Answers:
-    """Ask the index all queries; raw answers, as `protocol.rank` gives them.
-
-    An index that does not return every image (an approximate one) leaves relevant images without a
-    rank.
-    """
-    start = time.perf_counter()
-    every = index.catalog.ids()
-    # One image that is never there makes FAISS compare query by query, as it does for one query:
-    # its block-wise products differ in the last digits, and so in the order of copies.
-    hidden = np.union1d(np.setdiff1d(every, found.ids), [-1])
-    made: list[Answer] = []
-    irrelevant: Ids = np.zeros(SCORE_BINS, np.int64)
-    step = max(1, SCORES // len(every))
-    for first in range(0, len(found.features), step):
-        block = found.features[first : first + step]
-        scores, ids = index.search(block, len(every), hidden)
-        for query, row, images in zip(
-            found.truth.queries[first : first + step], scores, ids, strict=True
-        ):
-            order, left = _places(found.ids, query.own, images, row)
-            made.append(answer_of(found.truth, query, order, left))
-            irrelevant += score_counts(left[~np.isin(order, query.relevant)])
-        advance(len(block))
-    named = [i for a in made for i in (a.image, a.first, *a.hits) if i is not None]
-    about = _about(index, found, time.perf_counter() - start)
-    return Answers(
-        found.truth.name, about.pop("system"), len(found.ids), tuple(made), about,
-        irrelevant.tolist(), Pictures.of(found.truth, named),
-    )  # fmt: skip
-
-
-def _places(gallery: Ids, own: int | None, ids: Ids, scores: Vectors) -> tuple[Ids, Vectors]:
-    """Places in the gallery and scores of the images that were found, without the query itself."""
-    places = np.minimum(np.searchsorted(gallery, ids), len(gallery) - 1)
-    keep = gallery[places] == ids
-    if own is not None:
-        keep &= places != own
-    return places[keep], scores[keep]
-
-
-def _about(index: Index, found: IndexTruth, seconds: float) -> dict[str, object]:
-    """What the answers were made with, and the system's name."""
-    row = _embedder(index)
-    generation = index.catalog.generation()
-    if generation is None:
-        raise UsageError(f"The index {index.path} holds no images yet.")
-    embedder = EmbedderSpec.from_dict(json.loads(row.spec))
-    spec = IndexSpec.from_dict(json.loads(generation.spec))
-    return {
-        "system": system_name(embedder.backbone, spec),
-        "embedder": embedder.to_dict(), "fingerprint": row.fingerprint,
-        "index": os.path.basename(index.path), "generation": generation.id,
-        "labels": found.labels, "index_spec": spec.to_dict(),
-        "dims": read_projection(generation, row).dims, "fitted": generation.fitted,
-        "failures": len(found.failures), "embedded": found.embedded,
-        "ranking_s": round(seconds, 3),
-    }  # fmt: skip

@@ -168,7 +168,8 @@ def profile(answers: SelfAnswers) -> SelfReport:
 
     The interval of one edit is Wilson's, which holds where all or none are found. Over several
     edits of the same pictures it is a bootstrap over the pictures: what is hard in one picture is
-    hard in all of its edits, so that single queries are not independent.
+    hard in all of its edits, so that single queries are not independent; Wilson's over the pictures
+    where all or none of the queries are right.
     """
     by_edit: dict[str, list[Attempt]] = {edit: [] for edit in answers.edits}
     for attempt in answers.attempts:
@@ -205,7 +206,10 @@ def _interval(attempts: Sequence[Attempt]) -> tuple[float, float]:
         by_source.setdefault(attempt.source, []).append(float(attempt.rank == 1))
     if all(len(found) == 1 for found in by_source.values()):
         return wilson_interval(sum(a.rank == 1 for a in attempts), len(attempts))
-    return bootstrap_interval([mean(found) for found in by_source.values()])
+    means = [mean(found) for found in by_source.values()]
+    if set(means) in ({0.0}, {1.0}):  # a bootstrap of equal values says nothing
+        return wilson_interval(round(sum(means)), len(means))
+    return bootstrap_interval(means)
 
 
 def _order(attack: Attack) -> tuple[float, float, str]:

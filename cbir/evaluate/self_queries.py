@@ -69,6 +69,7 @@ def self_queries(
     about = {
         "embedder": gallery.embedder.spec.to_dict(), "fingerprint": gallery.embedder.fingerprint,
         "sample": options.sample, "seed": options.seed, "failures": len(failures),
+        "decoded": _side(gallery, floor),
         "floor": None if floor is None else floor.embedder.spec.backbone,
     }  # fmt: skip
     return SelfAnswers(
@@ -85,8 +86,12 @@ def _source(gallery: Gallery, floor: Gallery | None, row: int) -> Pixels:
     file = gallery.files[row]
     if content_hash(file) != gallery.keys[row]:
         raise ImageError("has changed since it was indexed", passing=True)
-    sizes = [g.embedder.spec.input_size for g in (gallery, floor) if g is not None]
-    return decode(file, DecodeOptions(max(sizes))).pixels
+    return decode(file, DecodeOptions(_side(gallery, floor))).pixels
+
+
+def _side(gallery: Gallery, floor: Gallery | None) -> int:
+    """The side that no embedder needs more of: what a picture is decoded to, at least."""
+    return max(g.embedder.spec.input_size for g in (gallery, floor) if g is not None)
 
 
 def _attempts(

@@ -64,5 +64,3 @@ def _truth(index: Index, manifest: str | None, choice: Choice, bar: Any) -> Inde
         return from_index(index, choice)
     with FeatureCache(default_cache()) as cache:
         return from_index_and_manifest(index, manifest, choice, cache, bar.advance)
-
-

@@ -125,7 +125,8 @@ def _floor(truth: Truth, absent: bool) -> Measured:
     from cbir.config import IndexSpec
     from cbir.evaluate import Answers, ColourHistogram, Measured, measure
 
-    why, failed = "--no-floor was given", ()
+    why = "--no-floor was given"
+    failed: tuple[Failure, ...] = ()
     if not absent:
         with FeatureCache(default_cache()) as cache, Bar() as bar:
             bar.stage("colour histogram", len(truth.paths))

@@ -85,6 +85,8 @@ def _signed(answers: SelfAnswers, options: dict[str, Any]) -> SelfAnswers:
 
 def _asked(folder: str | None, options: dict[str, Any]) -> SelfAnswers:
     """Ask a gallery of files, or an index where no files are named."""
+    from dataclasses import replace
+
     from cbir.cli.output import note
     from cbir.errors import UsageError
     from cbir.evaluate.gallery import of_index
@@ -102,7 +104,8 @@ def _asked(folder: str | None, options: dict[str, Any]) -> SelfAnswers:
     with Index.open(options["index"]) as index:
         if not len(index):
             raise UsageError(f"--self-queries: {options['index']} holds no images yet.")
-        found = _ask(of_index(index), _system(index), options)
+        name = f"index {os.path.basename(index.path)}"
+        found = _ask(replace(of_index(index), name=name), _system(index), options)
         for line in index.notes:
             note(f"Note: {line}. `cbir check --repair` mends it.")
     return found
