@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cbir.catalog import FeatureCache
-from cbir.catalog.halves import from_blobs, to_blob
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.embed import Projection, fit_gallery
-from cbir.evaluate.embedding import embed_crops, embed_files
+from cbir.evaluate.embedding import as_stored, embed_crops, embed_files
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.evaluate.protocol import Answers, rank
 from cbir.types import Failure, Ids, Vectors
@@ -85,19 +84,13 @@ def truth_features(
         queries[[i for i, _, _ in crops]] = parts
     return TruthFeatures(
         truth=used,
-        queries=_rounded(queries),
-        gallery=_rounded(embedded.features[used.gallery]),
+        queries=as_stored(queries),
+        gallery=embedded.features[used.gallery],
         contents=tuple(embedded.contents[i] for i in used.gallery.tolist()),
         failures=tuple(failure for _, failure in embedded.failed),
         embedded=embedded.embedded,
         seconds=time.perf_counter() - start,
     )
-
-
-def _rounded(features: Vectors) -> Vectors:
-    """As the catalog and the cache keep them, so that fresh and kept features are the same."""
-    blobs = [to_blob(row) for row in features]
-    return from_blobs(blobs, features.shape[1]) if blobs else features
 
 
 def measure(
