@@ -132,7 +132,6 @@ def _asked_of_files(folder: str | None, options: dict[str, Any]) -> SelfAnswers:
     embedder = load_embedder(options["embedder"], options)
     with FeatureCache(default_cache()) as cache, Bar() as bar:
         bar.stage(embedder.spec.backbone, len(paths))
-        # An embedder that has to be fitted is fitted here, on these files.
         gallery = of_files(name, paths, embedder, spec, cache, bar.advance)
     return _ask(gallery, name_of(embedder, spec), options)
 
