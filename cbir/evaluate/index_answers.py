@@ -78,7 +78,7 @@ def _about(index: Index, found: IndexTruth, seconds: float) -> tuple[str, dict[s
         raise UsageError(f"The index {index.path} holds no images yet.")
     embedder = EmbedderSpec.from_dict(json.loads(row.spec))
     spec = IndexSpec.from_dict(json.loads(generation.spec))
-    return system_name(embedder.backbone, spec), {
+    return system_name(embedder.backbone, spec, generation.fitted > 0), {
         "embedder": embedder.to_dict(), "fingerprint": row.fingerprint,
         "index": os.path.basename(index.path), "generation": generation.id,
         "labels": found.labels, "index_spec": spec.to_dict(),

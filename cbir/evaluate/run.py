@@ -124,7 +124,7 @@ def answered(found: TruthFeatures, spec: IndexSpec, projection: Projection) -> A
     embedder = found.embedder
     start = time.perf_counter()
     queries, gallery = projection.apply(found.queries), projection.apply(found.gallery)
-    answers = rank(found.truth, queries, gallery, name_of(embedder, spec))
+    answers = rank(found.truth, queries, gallery, name_of(embedder, spec, projection.fitted > 0))
     about = {
         "embedder": embedder.spec.to_dict(), "fingerprint": embedder.fingerprint,
         "index_spec": spec.to_dict(), "dims": projection.dims, "fitted": projection.fitted,
@@ -135,14 +135,15 @@ def answered(found: TruthFeatures, spec: IndexSpec, projection: Projection) -> A
     return replace(answers, about=about)
 
 
-def name_of(embedder: FeatureExtractor, spec: IndexSpec) -> str:
-    """A system's name in tables: "efficientnet-lite0, pca 256"."""
-    return system_name(embedder.spec.backbone, spec)
+def name_of(embedder: FeatureExtractor, spec: IndexSpec, fitted: bool = True) -> str:
+    """A system's name in tables: "efficientnet-lite0, pca 256"; "..., raw" where no projection is
+    wanted, or none could be fitted to so few pictures."""
+    return system_name(embedder.spec.backbone, spec, fitted)
 
 
-def system_name(backbone: str, spec: IndexSpec) -> str:
+def system_name(backbone: str, spec: IndexSpec, fitted: bool = True) -> str:
     """The same by the backbone's name, for where no embedder is loaded."""
-    how = f"pca {spec.dims}" if spec.projection == "pca" else "raw"
+    how = f"pca {spec.dims}" if spec.projection == "pca" and fitted else "raw"
     return f"{backbone}, {how}"
 
 

@@ -135,7 +135,7 @@ def test_answers_agree_with_plain_ranking(labelled: Path, grid: GridEmbedder) ->
     assert [a.ranks for a in answers.answers] == [a.ranks for a in plain.answers]
     assert [a.hits for a in answers.answers] == [a.hits for a in plain.answers]
     assert per_query(answers) == per_query(plain)
-    assert answers.irrelevant == plain.irrelevant and answers.system == "test-grid, pca 256"
+    assert answers.irrelevant == plain.irrelevant and answers.system == "test-grid, raw"
     assert answers.about["labels"] == "column label" and answers.about["dims"] == 48
 
 

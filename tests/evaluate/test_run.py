@@ -59,7 +59,7 @@ def test_a_protocol_end_to_end(classes: Path, grid: GridEmbedder) -> None:
     found = summarise(done.answers)
     assert found.queries == 12 and found.gallery == 12 and sum(seen) == 12
     assert found.metrics["recall@1"] == 1 and found.metrics["mAP"] > 0.95
-    assert done.answers.system == "test-grid, pca 256" and done.answers.about["dims"] == 48
+    assert done.answers.system == "test-grid, raw" and done.answers.about["dims"] == 48
     floor = measure(from_folders(str(classes)), ColourHistogram(), IndexSpec(projection="none"))
     assert floor.answers.system == "classical/colour, raw"
 

@@ -116,7 +116,8 @@ def _system(index: Any) -> str:
     from cbir.evaluate.run import name_of
 
     generation = index.catalog.generation()
-    return name_of(index.embedder(), IndexSpec.from_dict(json.loads(generation.spec)))
+    spec = IndexSpec.from_dict(json.loads(generation.spec))
+    return name_of(index.embedder(), spec, generation.fitted > 0)
 
 
 def _asked_of_files(folder: str | None, options: dict[str, Any]) -> SelfAnswers:
@@ -124,6 +125,7 @@ def _asked_of_files(folder: str | None, options: dict[str, Any]) -> SelfAnswers:
     from cbir.catalog import FeatureCache, default_cache
     from cbir.cli.output import Bar
     from cbir.config import IndexSpec
+    from cbir.embed.projection import FIT_AT
     from cbir.evaluate.gallery import of_files
     from cbir.evaluate.run import name_of
 
@@ -133,7 +135,7 @@ def _asked_of_files(folder: str | None, options: dict[str, Any]) -> SelfAnswers:
     with FeatureCache(default_cache()) as cache, Bar() as bar:
         bar.stage(embedder.spec.backbone, len(paths))
         gallery = of_files(name, paths, embedder, spec, cache, bar.advance)
-    return _ask(gallery, name_of(embedder, spec), options)
+    return _ask(gallery, name_of(embedder, spec, len(gallery) >= FIT_AT), options)
 
 
 def _files(folder: str | None, options: dict[str, Any]) -> tuple[str, list[str]]:
