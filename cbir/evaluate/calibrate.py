@@ -41,6 +41,8 @@ from cbir.types import Ids, Vectors
 
 LEAST = 40
 """Different pictures from which on a gallery is calibrated."""
+SOURCES = LEAST // 2
+"""Pictures of it that must be there to be edited, at least."""
 WHITEN_AT = 500
 """From here on the space is whitened; fewer pictures do not tell enough of their variances."""
 NEGATIVES = 600
@@ -54,6 +56,11 @@ CAP = 0.9
 """The background is capped at this quantile of the negatives'."""
 TAIL = 100
 """Ranks from the tenth to this one tell how scores fall off."""
+_ASKED = 4_096
+"""Pictures whose own families are looked up in one hop, at most: bounds the time where all are
+alike."""
+_BLOCK = 256
+"""Pictures compared with the sample at a time: bounds memory."""
 
 ROUNDS = 50
 
@@ -117,9 +124,9 @@ def calibrate(
         return None
     space, negatives = _fit_space(gallery, used.seed)
     others = np.setdiff1d(np.arange(len(gallery)), negatives)
-    pool = others if len(others) >= LEAST // 2 else np.arange(len(gallery))
+    pool = others if len(others) >= SOURCES else np.arange(len(gallery))
     edited = edit_pictures(gallery, pool, used, EDITS if edits is None else edits, advance)
-    if not len(edited.sources):
+    if len(np.unique(edited.sources)) < SOURCES:
         return None
     return _fit(gallery, space, negatives, edited)
 
@@ -210,13 +217,15 @@ class Likeness:
 def families(gallery: Gallery, rows: Ids, like: Likeness) -> list[set[int]]:
     """For each picture: itself and those that show the same, as the module's head has it."""
     links: dict[int, set[int]] = {}
+    most = len(rows) + _ASKED
     members = {row: {row} for row in rows.tolist()}
     for _ in range(1 + HOPS):
         fresh = set().union(*members.values()) - links.keys()
         asked = np.array(sorted(fresh), np.int64)
+        asked = asked[sample_rows([gallery.keys[row] for row in asked], most, 0)]
         links.update(zip(asked.tolist(), _linked(gallery, asked, like), strict=True))
         for row, found in members.items():
-            members[row] = found.union(*(links[one] for one in found))
+            members[row] = found.union(*(links.get(one, ()) for one in found))
     return [members[row] for row in rows.tolist()]
 
 
@@ -224,13 +233,23 @@ def _linked(gallery: Gallery, rows: Ids, like: Likeness) -> list[set[int]]:
     """For each picture, those that show the same at first sight."""
     if not len(rows):
         return []
-    features = gallery.take(rows)
     sample = sample_rows(gallery.keys, SAMPLE, 0)
-    near = like.space.apply(features) @ like.space.apply(gallery.take(sample)).T
-    level, step = _fall_off(near, sample[None] == rows[:, None])
+    compared = like.space.apply(gallery.take(sample))
+    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    return [same for block in blocks
+            for same in _linked_block(gallery, block, like, (sample, compared))]  # fmt: skip
+
+
+def _linked_block(
+    gallery: Gallery, rows: Ids, like: Likeness, sample: tuple[Ids, Vectors]
+) -> list[set[int]]:
+    """The same for a few pictures; `sample`: rows (m,) and their vectors in the space (m, d)."""
+    features = gallery.take(rows)
+    near = like.space.apply(features) @ sample[1].T
+    level, step = _fall_off(near, sample[0][None] == rows[:, None])
     around = neighbours(gallery, like.space, features, WIDE)
     around = take_out(around, [{row} for row in rows.tolist()])
-    base = np.minimum(background(_finite(around.nearest()[1])), like.cap)
+    base = np.minimum(background(around.nearest()[1]), like.cap)
     same = around.cosines > np.minimum(level + FAMILY * step, base + like.alike)[:, None]
     return [set(found[flags].tolist()) for found, flags in zip(around.rows, same, strict=True)]
 
@@ -279,7 +298,10 @@ def _fit(gallery: Gallery, space: Space, negatives: Ids, edited: Edited) -> Cali
 
 
 def _cap(around: Around) -> float:
-    return float(np.quantile(background(_finite(around.nearest()[1])), CAP))
+    """The cap; 0, as of unlike pictures, where no negative has ten pictures left around it."""
+    levels = background(around.nearest()[1])
+    known = levels[np.isfinite(levels)]
+    return float(np.quantile(known, CAP)) if len(known) else 0.0
 
 
 def _finite(cosines: Floats) -> Floats:
@@ -288,9 +310,12 @@ def _finite(cosines: Floats) -> Floats:
 
 
 def first_standing(around: Around, cap: float) -> tuple[Ids, Floats]:
-    """The nearest row of each query that is left, and how far it stands out: (q,), (q,)."""
+    """The nearest row of each query that is left, and how far it stands out: (q,), (q,).
+
+    Where none is left, the row is -1, and the standing that of the opposite of the query.
+    """
     rows, cosines = around.nearest()
-    level = np.minimum(background(_finite(cosines)), cap)
+    level = np.minimum(background(cosines), cap)
     return rows[:, 0], _finite(cosines)[:, 0] - level
 
 
@@ -305,17 +330,17 @@ def fit_rising(
     scores into accurate multiclass probability estimates (KDD 2002), section 3; Breiman, Bagging
     predictors (1996).
     """
-    order = np.argsort(values, kind="stable")
+    order = np.lexsort((weights, truth, values))
     x = values[order][[0, *range(len(values)), -1]]
     y = np.concatenate(([1.0], truth[order].astype(np.float64), [0.0]))
     w = np.concatenate(([weights.mean()], weights[order], [weights.mean()]))
+    places, first = np.unique(x, return_index=True)  # equal values must have one match
     rng = np.random.default_rng(seed)
-    total = np.zeros(len(x))
+    total = np.zeros(len(places))
     for _ in range(rounds):
         drawn = rng.poisson(1.0, len(x)).astype(np.float64)
         drawn[[0, -1]] = 1.0
-        total += rising(y, w * np.maximum(drawn, 1e-9))
-    places, first = np.unique(x, return_index=True)
-    # Equal values must have one match: the mean of theirs.
-    counts = np.diff([*first, len(x)])
-    return places, np.add.reduceat(total / rounds, first) / counts
+        heavy = w * np.maximum(drawn, 1e-9)
+        of_place = np.add.reduceat(heavy, first)
+        total += rising(np.add.reduceat(heavy * y, first) / of_place, of_place)
+    return places, np.clip(total / rounds, 0, 1)

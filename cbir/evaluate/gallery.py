@@ -53,7 +53,8 @@ def of_index(index: Index) -> Gallery:
     files: list[str] = []
     place: dict[bytes, int] = {}
     by_id: dict[int, int] = {}
-    for row in index.catalog.rows():
+    # By content, so that what is measured does not hang on the order in which files came.
+    for row in sorted(index.catalog.rows(), key=lambda row: (row.content, row.id)):
         if row.content not in place:
             place[row.content] = len(keys)
             keys.append(row.content)
@@ -97,6 +98,7 @@ def of_files(
     for position, content in enumerate(embedded.contents):
         if position not in failed:
             first.setdefault(content, position)
+    first = dict(sorted(first.items()))
     places = np.array(list(first.values()), np.int64)
     return of_features(
         name, list(first), [paths[i] for i in places], embedder,

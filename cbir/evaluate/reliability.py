@@ -59,16 +59,23 @@ class Reliability:
 
 
 def reliability(said: Floats, right: Flags, weights: Floats | None = None) -> Reliability:
-    """Compare probabilities (n,) in 0..1 with what was right (n,); weights (n,), default equal."""
-    if len(said) != len(right):
-        raise UsageError(f"reliability: expected as many flags as values; {len(right)}.")
+    """Compare probabilities (n,) in 0..1 with what was right (n,); weights (n,), default equal.
+
+    Bins without weight are left out; the error is NaN where none is left. Raises UsageError where
+    the lengths differ.
+    """
     heavy = np.ones(len(said)) if weights is None else weights
+    if not len(said) == len(right) == len(heavy):
+        raise UsageError(
+            f"reliability: expected as many flags and weights as values, {len(said)}; received "
+            f"{len(right)} and {len(heavy)}."
+        )
     places = np.minimum((np.clip(said, 0, 1) * BINS).astype(int), BINS - 1)
     made = []
     error = 0.0
     for place in range(BINS):
         of = places == place
-        if not of.any():
+        if not heavy[of].sum() > 0:
             continue
         share = heavy[of] / heavy[of].sum()
         one = Bin(int(of.sum()), float(said[of] @ share), float(right[of] @ share))
@@ -79,7 +86,10 @@ def reliability(said: Floats, right: Flags, weights: Floats | None = None) -> Re
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """The nearest hit of each query: its row, its score and its match, (q,)."""
+    """The nearest hit of each query: its row, its score and its match, (q,).
+
+    Where all were taken out, the row and the score are -1.
+    """
 
     rows: NDArray[np.int64]
     scores: Floats
@@ -100,7 +110,7 @@ def ask(
         around = take_out(around, gone)
     rows, standing = first_standing(around, calibration.cap)
     place = np.argmax(around.rows >= 0, axis=1)
-    best = scores[np.arange(len(rows)), place].astype(np.float64)
+    best = np.where(rows >= 0, scores[np.arange(len(rows)), place], -1.0).astype(np.float64)
     return Asked(rows, best, calibration.match(standing))
 
 
@@ -219,6 +229,7 @@ def of_truth(
     first: dict[bytes, int] = {}
     for image in images:
         first.setdefault(embedded.contents[image], image)
+    first = dict(sorted(first.items()))
     chosen = list(first.values())
     gallery = of_features(
         truth.name, list(first), [truth.paths[i] for i in chosen], embedder,

@@ -28,7 +28,10 @@ def calibration_due(catalog: CatalogWriter) -> bool:
     live, size = catalog.generation(), catalog.count_contents()
     if live is None or size < LEAST:
         return False
-    found = read_calibration(catalog, live.id)
+    try:
+        found = read_calibration(catalog, live)
+    except ValueError:
+        return True
     if found is not None:
         return not found.images / GROWTH < size < found.images * GROWTH
     tried = catalog.setting(_TRIED) or {}

@@ -213,10 +213,8 @@ def _derived_faults(catalog: Catalog) -> Iterator[Fault]:
     except (CbirError, ValueError) as error:
         yield Fault("FAISS file stale", 1, (str(error),), remedy)
         return
-    if any("calibration" in note for note in notes):
-        yield Fault("calibration unreadable", 1, tuple(n for n in notes if "calibration" in n),
-                    remedy)  # fmt: skip
-    notes = [note for note in notes if "calibration" not in note]
+    if state is not None and state.uncalibrated:
+        yield Fault("calibration unreadable", 1, (state.uncalibrated,), remedy)
     if notes:
         yield Fault("FAISS file corrupt", len(notes), tuple(notes), remedy)
     files = derived_files(catalog.index)

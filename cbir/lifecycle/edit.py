@@ -16,6 +16,7 @@ from cbir.errors import OperationFailedError, UsageError
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import writing
 from cbir.query import find_file, spellings
+from cbir.query.match import Calibration
 from cbir.query.state import load_state, read_calibration
 from cbir.types import Ids, Vectors
 
@@ -143,7 +144,7 @@ def info(index: str) -> dict[str, object]:
             for root in catalog.roots()
         ]  # fmt: skip
         spec = json.loads(row.spec) if row else None
-        calibration = read_calibration(catalog, generation.id) if generation else None
+        calibration = _calibration(catalog)
         return {
             "index": _text(catalog.index),
             "images": catalog.count(),
@@ -162,6 +163,15 @@ def info(index: str) -> dict[str, object]:
             "seq": catalog.seq,
             "bytes": _folder_size(catalog.index),
         }
+
+
+def _calibration(catalog: Catalog) -> Calibration | None:
+    """The live generation's; None where there is none that can be read (`check` says so)."""
+    live = catalog.generation()
+    try:
+        return None if live is None else read_calibration(catalog, live)
+    except ValueError:
+        return None
 
 
 def _folder_size(folder: str) -> int:

@@ -59,13 +59,16 @@ def centre(features: Vectors) -> Space:
 
 
 def whiten(features: Vectors) -> Space:
-    """Centring and shrunken whitening, fitted on features float32 (n, f), n > 1."""
+    """Centring and shrunken whitening, fitted on features float32 (n, f), n > 0.
+
+    At most n - 1 components are kept; pictures that are all alike are only centred.
+    """
     rows = np.asarray(features, np.float64)
     mean = rows.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov((rows - mean).T, bias=True).reshape(len(mean), -1))
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     keep = min(DIMS, len(rows) - 1, len(mean))
-    shrink = SHRINKAGE * values[: min(256, keep)].mean()
+    shrink = SHRINKAGE * values[: min(256, keep)].mean() if keep else 0.0
     if not shrink > 0:  # all alike
         return Space(mean.astype(np.float32))
     scaled = vectors[:, :keep] / np.sqrt(values[:keep] + shrink)
@@ -73,12 +76,17 @@ def whiten(features: Vectors) -> Space:
 
 
 def background(around: Floats) -> Floats:
-    """The tenth largest of each row (the least, where there are fewer): (q, m) → (q,)."""
+    """The tenth largest of each row, places that count not being -inf: (q, m) → (q,).
+
+    Infinite where fewer than ten count: they do not tell what is near anyway, so nothing stands
+    out of them, and a cap (see `Calibration`) takes its place.
+    """
     rows = np.asarray(around, np.float64)
-    if not rows.shape[1]:
-        return np.zeros(len(rows))
-    place = min(BACKGROUND_RANK, rows.shape[1]) - 1
-    return np.asarray(-np.partition(-rows, place, axis=1)[:, place], np.float64)
+    place = BACKGROUND_RANK - 1
+    if rows.shape[1] <= place:
+        return np.full(len(rows), np.inf)
+    tenth = -np.partition(-rows, place, axis=1)[:, place]
+    return np.where(np.isfinite(tenth), tenth, np.inf)
 
 
 def rising(values: Floats, weights: Floats) -> Floats:
@@ -96,7 +104,8 @@ def rising(values: Floats, weights: Floats) -> Floats:
             total = last[1] + heavy
             last[0] = (last[0] * last[1] + mean * heavy) / total
             last[1], last[2] = total, last[2] + length
-    return np.repeat([b[0] for b in blocks], [int(b[2]) for b in blocks]).astype(np.float64)
+    lengths = np.array([b[2] for b in blocks], np.int64)
+    return np.repeat(np.array([b[0] for b in blocks], np.float64), lengths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,16 +138,15 @@ class Calibration:
                    identical: Sequence[bool]) -> list[float]:  # fmt: skip
         """The matches of one query's hits, falling with their rank.
 
-        query (1, f), hits (k, f) in the order of their rank, around (m, f): raw features.
-        `identical` hits are the query's file, byte for byte: their match is 1. Where a later hit
-        would match better than an earlier one, both get their mean: the evidence does not say
-        which of them it is.
+        query (d,), hits (k, d) in the order of their rank, around (m, d): vectors of the space.
+        `identical` hits are the query's file, byte for byte: their match is 1, and so is that of
+        hits before them. Where a later hit would match better than an earlier one, both get their
+        mean: the evidence does not say which of them it is.
         """
-        asked = self.space.apply(query)[0]
-        scores = (self.space.apply(hits) @ asked)[None]
-        near = (self.space.apply(around) @ asked)[None]
+        scores, near = (np.asarray(rows @ query, np.float64)[None] for rows in (hits, around))
         found = self.match(self.standing(scores, near))[0]
-        found[np.asarray(identical, bool)] = 1.0
+        same = np.flatnonzero(np.asarray(identical, bool))
+        found[: same[-1] + 1 if len(same) else 0] = 1.0
         return [float(v) for v in rising(found[::-1], np.ones(len(found)))[::-1]]
 
     def to_bytes(self) -> bytes:
@@ -169,19 +177,35 @@ class Calibration:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 version = int(arrays["version"])
                 parts = arrays["components"].astype(np.float32) * np.float32(arrays["scale"])
-                space = Space(arrays["mean"], parts if parts.size else None)
+                space = Space(arrays["mean"].astype(np.float32), parts if parts.size else None)
                 made = cls(
-                    space, float(arrays["cap"]), arrays["standings"], arrays["matches"],
-                    int(arrays["images"]), json.loads(str(arrays["about"])),
+                    space, float(arrays["cap"]), arrays["standings"].astype(np.float64),
+                    arrays["matches"].astype(np.float64), int(arrays["images"]),
+                    dict(json.loads(str(arrays["about"]))),
                 )  # fmt: skip
         except Exception as error:  # zipfile, NumPy and zlib each have their own
             raise ValueError(f"not a calibration: {error}") from None
         if version != VERSION:
             raise ValueError(f"version {version}; this cbir reads {VERSION}")
-        fits = parts.ndim == 2 and (not parts.size or parts.shape[1] == len(space.mean))
-        corners = len(made.standings) == len(made.matches) > 0
-        if not fits or not corners or np.any(np.diff(made.standings) < 0):
-            raise ValueError("its arrays do not fit each other")
-        if np.any(np.diff(made.matches) < 0) or not np.isfinite(made.matches).all():
-            raise ValueError("it does not rise")
+        made.check()
         return made
+
+    def check(self) -> None:
+        """ValueError where the parts do not fit each other, or the function is none."""
+        mean, parts = self.space.mean, self.space.components
+        if mean.ndim != 1 or (parts is not None and parts.shape[1:] != mean.shape):
+            raise ValueError("its mean and components do not fit each other")
+        if (
+            self.matches.ndim != 1
+            or not len(self.matches)
+            or self.standings.shape != self.matches.shape
+        ):
+            raise ValueError("its standings and matches do not fit each other")
+        values: list[NDArray[Any]] = [mean, self.standings, self.matches, np.array(self.cap)]
+        values += [] if parts is None else [parts]
+        if not all(np.isfinite(v).all() for v in values):
+            raise ValueError("its numbers are not all finite")
+        if np.any(np.diff(self.standings) < 0) or np.any(np.diff(self.matches) < 0):
+            raise ValueError("it does not rise")
+        if self.matches[0] < 0 or self.matches[-1] > 1:
+            raise ValueError("its matches are not between 0 and 1")

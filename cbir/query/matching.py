@@ -12,31 +12,58 @@ from cbir.errors import UsageError
 from cbir.query.examples import Example
 from cbir.query.match import NEAREST
 from cbir.query.state import State, features_of
-from cbir.types import Hit, Vectors
+from cbir.types import Hit, Ids, Vectors
+
+_KEPT = 16_384
+"""Vectors that are kept from query to query, at most: 32 MB of 512 dims."""
+
+
+def nearest_ids(state: State, example: Example, vector: Vectors) -> Ids:
+    """What is near an example, itself left out, int64 (m,): of the whole gallery, unfiltered.
+
+    vector float32 (1, d) is the example's embedding.
+    """
+    own = None if example.own is None else np.array([example.own], np.int64)
+    _, found = state.live.search(vector, NEAREST, None, own)
+    return np.asarray(found[0], np.int64)
 
 
 def matched(
-    catalog: Catalog, state: State, example: Example, vector: Vectors, hits: tuple[Hit, ...]
+    catalog: Catalog, state: State, example: Example, near: Ids, hits: tuple[Hit, ...]
 ) -> tuple[Hit, ...]:
     """The hits with their match, within a read transaction; as they are where none is calibrated.
 
-    vector float32 (1, d) is the example's embedding. What is near it is asked of the whole gallery,
-    whatever the filters of the query are.
+    near int64 (m,) is what `nearest_ids` finds, -1 where there are no more.
     """
     if state.calibration is None or state.embedder is None or not hits:
         return hits
-    own = None if example.own is None else np.array([example.own], np.int64)
-    _, found = state.live.search(vector, NEAREST, None, own)
-    near = [int(i) for i in found[0] if i >= 0]
-    listed = [hit.id for hit in hits]
-    stored = features_of(catalog, state.embedder, [*near, *listed])
+    around = near[near >= 0].tolist()
+    spaced = _spaced(catalog, state, {*around, *(hit.id for hit in hits)})
+    if any(
+        hit.id not in spaced for hit in hits
+    ):  # damaged: `check` finds features that are missing
+        return hits
+    asked = state.calibration.space.apply(example.feature)[0]
     matches = state.calibration.of_ranking(
-        example.feature,
-        np.stack([stored[i] for i in listed]),
-        np.stack([stored[i] for i in near]) if near else np.empty_like(example.feature[:0]),
-        [hit.identical or hit.id == example.own for hit in hits],
+        asked,
+        np.stack([spaced[hit.id] for hit in hits]),
+        np.array([spaced[i] for i in around if i in spaced], np.float32).reshape(-1, len(asked)),
+        [hit.identical for hit in hits],
     )
     return tuple(replace(hit, match=m) for hit, m in zip(hits, matches, strict=True))
+
+
+def _spaced(catalog: Catalog, state: State, ids: set[int]) -> dict[int, Vectors]:
+    """Image id → its vector in the calibration's space, float32 (d,); those known are kept."""
+    assert state.calibration is not None and state.embedder is not None
+    if len(state.spaced) + len(ids) > _KEPT:
+        state.spaced.clear()
+    missing = sorted(ids - state.spaced.keys())
+    stored = features_of(catalog, state.embedder, missing) if missing else {}
+    if stored:
+        vectors = state.calibration.space.apply(np.stack(list(stored.values())))
+        state.spaced.update(zip(stored, vectors, strict=True))
+    return state.spaced
 
 
 def kept(hits: tuple[Hit, ...], state: State, spec: QuerySpec, alone: bool) -> tuple[Hit, ...]:

@@ -17,8 +17,8 @@ from cbir.errors import IndexDamagedError, UsageError
 from cbir.query.algebra import combine
 from cbir.query.examples import Example, own_embedder
 from cbir.query.filters import Table, allowed_ids
-from cbir.query.match import Calibration
-from cbir.query.matching import kept, matched
+from cbir.query.match import NEAREST, Calibration
+from cbir.query.matching import kept, matched, nearest_ids
 from cbir.query.metadata import find_file
 from cbir.query.state import State, catch_up, features_of, load_state
 from cbir.types import Hit, Ids, ImageInput, Pixels, Ranking, Vectors
@@ -245,17 +245,14 @@ class Index:
 
     def _refresh(self) -> State:
         """The state as the catalog has it in this read transaction."""
-        generation = self.catalog.generation()
-        if (
-            self._state is None
-            or generation is None
-            or (self._state.generation.id != generation.id)
-        ):
+        if self._state is None or self._state.generation.id != self.catalog.live():
             self._state = load_state(self.catalog, self.notes)
         else:
             catch_up(self.catalog, self._state)
         if self._state is None:
             raise UsageError(f"The index {self.path} holds no images yet.")
+        if self._state.uncalibrated and self._state.uncalibrated not in self.notes:
+            self.notes.append(self._state.uncalibrated)
         return self._state
 
     def _asked(self, spec: QuerySpec | None, extra: Table | None) -> Asked:
@@ -277,10 +274,14 @@ class Index:
         vector = vectors if alone else combine(vectors, weights)
         own = {e.own for e in examples if e.own is not None}
         excluded = None if asked.spec.keep_self or not own else np.array(sorted(own), np.int64)
-        scores, ids = state.live.search(vector, asked.spec.k, asked.allowed, excluded)
-        hits = self._hits(scores[0], ids[0], {e.content for e in examples}, asked)
+        k = asked.spec.k
+        deep = max(k, NEAREST) if alone and state.calibration is not None else k
+        scores, ids = state.live.search(vector, deep, asked.allowed, excluded)
+        hits = self._hits(scores[0, :k], ids[0, :k], {e.content for e in examples}, asked)
         if alone and hits and state.calibration is not None:
-            hits = matched(self.catalog, state, examples[0], vector, hits)
+            whole = asked.allowed is None and not asked.spec.keep_self
+            near = ids[0, :NEAREST] if whole else nearest_ids(state, examples[0], vector)
+            hits = matched(self.catalog, state, examples[0], near, hits)
         nearest = hits[0] if hits and asked.spec.min_match is not None else None
         return Ranking(
             query=" + ".join(e.name for e in examples),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,6 +24,10 @@ class State:
     projection: Projection
     live: LiveIndex
     calibration: Calibration | None = None
+    uncalibrated: str = ""
+    """What is wrong with the stored calibration, where it is not used."""
+    spaced: dict[int, Vectors] = field(default_factory=dict)
+    """Vectors of images in the calibration's space that a query has asked for, each (d,)."""
 
 
 def load_state(catalog: Catalog, notes: list[str] | None = None) -> State | None:
@@ -44,7 +48,7 @@ def load_state(catalog: Catalog, notes: list[str] | None = None) -> State | None
         live = LiveIndex(base, seq)
     state = State(generation, embedder, projection, live)
     catch_up(catalog, state)
-    state.calibration = read_calibration(catalog, generation.id, notes)
+    _calibrate(catalog, state)
     return state
 
 
@@ -57,7 +61,7 @@ def catch_up(catalog: Catalog, state: State) -> None:
     removed = catalog.removed(above=state.live.seq)
     ids, vectors = embeddings(catalog, state, changed.tolist())
     state.live.update(np.union1d(removed, changed), ids, vectors, seq)
-    state.calibration = read_calibration(catalog, state.generation.id)
+    _calibrate(catalog, state)
 
 
 def embeddings(catalog: Catalog, state: State, ids: Sequence[int]) -> tuple[Ids, Vectors]:
@@ -79,17 +83,30 @@ def features_of(catalog: Catalog, embedder: EmbedderRow, ids: Sequence[int]) -> 
     return found
 
 
-def read_calibration(
-    catalog: Catalog, generation: int, notes: list[str] | None = None
-) -> Calibration | None:
-    """The generation's calibration; one that cannot be read is noted, and counts as none."""
-    data = catalog.calibration(generation)
-    try:
-        return None if data is None else Calibration.from_bytes(data)
-    except ValueError as error:
-        if notes is not None:
-            notes.append(f"the calibration cannot be read ({error}); no match is given")
+def read_calibration(catalog: Catalog, generation: Generation) -> Calibration | None:
+    """The generation's calibration, None where it has none.
+
+    Raises ValueError where one is stored that cannot be read, or is not of its embedder.
+    """
+    data, embedder = catalog.calibration(generation.id), catalog.embedder()
+    if data is None or embedder is None:
         return None
+    found = Calibration.from_bytes(data)
+    if len(found.space.mean) != embedder.feature_dims:
+        raise ValueError(
+            f"it is for features of {len(found.space.mean)} dims, these have "
+            f"{embedder.feature_dims}"
+        )
+    return found
+
+
+def _calibrate(catalog: Catalog, state: State) -> None:
+    """Take the stored calibration; one that cannot be read counts as none, and is told of."""
+    state.spaced.clear()
+    try:
+        state.calibration, state.uncalibrated = read_calibration(catalog, state.generation), ""
+    except ValueError as error:
+        state.calibration, state.uncalibrated = None, f"the calibration cannot be read ({error})"
 
 
 def read_projection(generation: Generation, embedder: EmbedderRow | None) -> Projection:

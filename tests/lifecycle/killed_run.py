@@ -1,6 +1,6 @@
 """A `sync` that a test kills: logs every batch before it embeds it.
 
-python -m tests.lifecycle.killed_run INDEX FOLDER LOG BATCH
+python -m tests.lifecycle.killed_run INDEX FOLDER LOG BATCH [calibrate]
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ class LoggedGrid(GridEmbedder):
 
 
 if __name__ == "__main__":
-    index, folder, log, batch = sys.argv[1:]
+    index, folder, log, batch, *calibrate = sys.argv[1:]
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    sync(index, [folder], SyncOptions(batch_size=int(batch)), embedder=LoggedGrid(log))
+    sync(
+        index,
+        [folder],
+        SyncOptions(batch_size=int(batch), calibrate=bool(calibrate)),
+        embedder=LoggedGrid(log),
+    )

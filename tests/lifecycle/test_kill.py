@@ -54,7 +54,7 @@ def whole(
 ) -> tuple[dict[str, int], dict[str, bytes]]:
     """Ids and vectors of an index that nothing interrupted."""
     index = tmp_path_factory.mktemp("whole") / "index"
-    run(index, gallery, grid=GridEmbedder(), batch_size=BATCH)
+    run(index, gallery, grid=GridEmbedder(), batch_size=BATCH, calibrate=False)
     return ids(index), vectors(index)
 
 
@@ -77,7 +77,7 @@ def test_the_next_run_goes_on(
 
     killed([*program, str(index), str(gallery), str(log), str(BATCH)], wait)
     begun = [int(line) for line in log.read_text().split()] if log.exists() else []
-    report = run(index, gallery, grid=grid, batch_size=BATCH)
+    report = run(index, gallery, grid=grid, batch_size=BATCH, calibrate=False)
     assert sum(begun) + report.embedded <= N + BATCH
     assert sum(begun) - (N - report.embedded) in (0, *range(1, BATCH + 1))
     assert (ids(index), vectors(index)) == whole

@@ -204,3 +204,16 @@ def test_write_page_is_utf8(tmp_path: Path) -> None:
 def test_write_page_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="existing folder"):
         write_page(tmp_path / "none" / "page.html", "")
+
+
+def test_a_page_says_that_nothing_matches(gallery: Gallery) -> None:
+    near = Hit(1, 7, str(gallery.pictures[0]), 0.6123, 0.312)
+    text = page([Ranking("q", (), "/i", 1.0, (), 0.95, near)])
+    assert "No match in this gallery at 95% or above" in text
+    name = os.path.basename(gallery.pictures[0])
+    assert f"The nearest is {name}, with a match of 31% and a score of 0.612." in text
+    for ranking in (Ranking("q", (), "/i", 1.0), Ranking("q", (), "/i", 1.0, (), 0.95, None)):
+        other = page([ranking])
+        assert "No hits" in other and "No match" not in other
+    odd = Hit(1, 7, "/photos/<script>alert(1)</script>.jpg", 0.6, 0.3)
+    assert "<script>" not in page([Ranking("q", (), "/i", 1.0, (), 0.95, odd)])

@@ -199,3 +199,15 @@ def test_paths_are_the_exact_bytes(raw: list[bytes]) -> None:
     ranking = Ranking("q", hits, "i", 1.0)
     assert to_paths([ranking], null=True).split(b"\0") == [*raw, b""]
     assert to_paths([ranking, ranking]) == b"".join(name + b"\n" for name in raw) * 2
+
+
+def test_json_of_an_asked_match() -> None:
+    near = Hit(1, 7, "/photos/a.jpg", 0.61234567, 0.3123456789)
+    found = json.loads(to_json([Ranking("q", (), "/i", 1.0, (), 0.95, near)]))
+    assert found["min_match"] == 0.95 and found["hits"] == []
+    assert found["nearest"]["path"] == "/photos/a.jpg"
+    assert (found["nearest"]["score"], found["nearest"]["match"]) == (0.612346, 0.312346)
+    none = json.loads(to_jsonl([Ranking("q", (), "/i", 1.0, (), 0.95, None)]))
+    assert none["nearest"] is None and none["min_match"] == 0.95
+    plain = json.loads(to_json([Ranking("q", (near,), "/i", 1.0)]))
+    assert "min_match" not in plain and "nearest" not in plain

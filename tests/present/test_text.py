@@ -120,3 +120,28 @@ def test_failures_table_limit() -> None:
     assert failures_table(failures).count("\n") == 21
     assert failures_table(failures, limit=None).count("\n") == 1300
     assert failures_table([]) == ""
+
+
+def nothing(**changes: object) -> Ranking:
+    """A ranking whose nearest image does not match well enough."""
+    near = Hit(1, 7, "/photos/a.jpg", 0.6123, 0.312)
+    whole = {"min_match": 0.95, "nearest": near, **changes}
+    return Ranking("q.jpg", (), "i", 1.0, **whole)  # type: ignore[arg-type]
+
+
+def test_table_says_that_nothing_matches() -> None:
+    assert table([nothing()], base="/photos") == (
+        "q.jpg  i  0 hits  1.0 ms\n"
+        "  no match in this gallery at 95% or above; nearest: a.jpg, match 31%, score 0.612\n"
+    )
+
+
+def test_table_without_a_nearest_has_no_hits() -> None:
+    for ranking in (nothing(nearest=None), nothing(min_match=None)):
+        assert table([ranking]).endswith("\n  no hits\n")
+
+
+@given(any_text)
+def test_a_nearest_name_cannot_write_to_the_terminal(path: str) -> None:
+    text = table([nothing(nearest=Hit(1, 1, path, 0.5, 0.2))])
+    assert text.count("\n") == 2 and "\x1b" not in text
