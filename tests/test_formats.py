@@ -15,6 +15,8 @@ from cbir.embed.package import VERSION
 from cbir.evaluate.answers import FORMAT as ANSWERS_FORMAT
 from cbir.evaluate.answers import Answers
 from cbir.evaluate.protocol import summarise
+from cbir.evaluate.self_answers import FORMAT as SELF_FORMAT
+from cbir.evaluate.self_answers import SelfAnswers, profile
 from cbir.lifecycle import check
 from cbir.query.match import VERSION as MATCH
 from cbir.query.match import Calibration, whiten
@@ -25,6 +27,7 @@ INDEXES = sorted(DATA.glob("index-v*"))
 EMBEDDERS = sorted(DATA.glob("embedder-v*"))
 ANSWERS = sorted(DATA.glob("answers-v*.json"))
 CALIBRATIONS = sorted(DATA.glob("calibration-v*.npz"))
+SELF_QUERIES = sorted(DATA.glob("self-queries-v*.json"))
 
 
 def test_there_is_a_sample_of_each_version() -> None:
@@ -32,6 +35,9 @@ def test_there_is_a_sample_of_each_version() -> None:
     assert [p.name for p in EMBEDDERS] == [f"embedder-v{v}" for v in range(1, VERSION + 1)]
     assert [p.stem for p in ANSWERS] == [f"answers-v{v}" for v in range(1, ANSWERS_FORMAT + 1)]
     assert [p.stem for p in CALIBRATIONS] == [f"calibration-v{v}" for v in range(1, MATCH + 1)]
+    assert [p.stem for p in SELF_QUERIES] == [
+        f"self-queries-v{v}" for v in range(1, SELF_FORMAT + 1)
+    ]
 
 
 @pytest.mark.parametrize("sample", INDEXES, ids=lambda p: p.name)
@@ -82,3 +88,14 @@ def test_stored_answers_are_read(sample: Path) -> None:
     assert known == (sample.stem != "answers-v1") == bool(sum(made.irrelevant))
     if made.pictures:
         assert made.pictures.path(0) == "/photos/0.png" and made.pictures.label(4) == "class 1"
+
+
+@pytest.mark.parametrize("sample", SELF_QUERIES, ids=lambda p: p.stem)
+def test_kept_self_queries_are_read(sample: Path) -> None:
+    made = SelfAnswers.from_json(sample.read_text(encoding="utf-8"))
+    found = profile(made)
+    assert (found.sources, made.images, len(made.attempts)) == (2, 6, 4)
+    assert {a.name: a.recall[1] for a in found.attacks} == {"crop-60": 0.5, "flip": 0}
+    assert {a.rank for a in made.attempts} == {1, 2, 3, 4} and made.about["decoded"] == 224
+    assert made.pictures.path(made.attempts[0].source).startswith("/photos/")
+    assert found.every.floor == 1 and found.every.source_score == pytest.approx(0.9030285)

@@ -84,6 +84,14 @@ class FeatureCache:
                     found.update(zip((key for key, _ in rows), features, strict=True))
         return found
 
+    def contents(self, fingerprint: str) -> frozenset[bytes]:
+        """The contents whose feature by this embedder is here."""
+        with sqlite_errors(self.path):
+            rows = self.db.execute(
+                "SELECT content FROM features WHERE embedder = ?", (fingerprint,)
+            )
+            return frozenset(row[0] for row in rows)
+
     def put(self, fingerprint: str, features: Mapping[bytes, Vectors]) -> None:
         """Keep features; one transaction."""
         rows: Iterable[tuple[str, bytes, bytes]] = (

@@ -18,6 +18,8 @@ from cbir.evaluate.ground_truth import (
     from_landmarks,
     from_manifest,
 )
+from cbir.evaluate.index_answers import answered_by
+from cbir.evaluate.index_protocol import Choice, IndexTruth, from_index, from_index_and_manifest
 from cbir.evaluate.metrics import (
     average_precision,
     average_precision_trapezoid,
@@ -41,23 +43,27 @@ from cbir.evaluate.probe import steps as probe_steps
 from cbir.evaluate.probe_parts import ALL, Parts, ProbeSpec, parts_of
 from cbir.evaluate.protocol import Answer, Answers, Summary, compare, rank, summarise
 from cbir.evaluate.run import Measured, TruthFeatures, answered, measure, truth_features
-from cbir.evaluate.self_queries import Attack, SelfReport, self_queries
+from cbir.evaluate.self_answers import Attack, Attempt, SelfAnswers, SelfReport, profile
+from cbir.evaluate.self_queries import SelfOptions, self_queries
 
 __all__ = [
     "ALL",
     "Answer",
     "Answers",
     "Attack",
+    "Attempt",
     "Axes",
     "CLASSICAL",
     "Candidate",
     "Cell",
+    "Choice",
     "ColourHistogram",
     "Compare",
     "CompareRow",
     "Comparison",
     "Embedded",
     "Fittable",
+    "IndexTruth",
     "Match",
     "Measured",
     "Parts",
@@ -66,12 +72,15 @@ __all__ = [
     "ProbeSpec",
     "Problem",
     "Query",
+    "SelfAnswers",
+    "SelfOptions",
     "SelfReport",
     "Summary",
     "Truth",
     "TruthFeatures",
     "Watch",
     "answered",
+    "answered_by",
     "at_hand",
     "average_precision",
     "average_precision_trapezoid",
@@ -86,6 +95,8 @@ __all__ = [
     "fitted",
     "from_folders",
     "from_groups",
+    "from_index",
+    "from_index_and_manifest",
     "from_labels",
     "from_landmarks",
     "from_manifest",
@@ -104,6 +115,7 @@ __all__ = [
     "precision_at_k",
     "probe",
     "probe_steps",
+    "profile",
     "r_precision",
     "rank",
     "recall_at_k",

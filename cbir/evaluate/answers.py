@@ -126,7 +126,7 @@ class Answers:
             "format": FORMAT, "protocol": self.protocol, "system": self.system,
             "gallery": self.gallery, "about": dict(self.about),
             "answers": [_row(a) for a in self.answers],
-            "irrelevant": list(self.irrelevant), "pictures": _listed(self.pictures),
+            "irrelevant": list(self.irrelevant), "pictures": listed_pictures(self.pictures),
         }  # fmt: skip
         return json.dumps(whole, separators=(",", ":"))
 
@@ -145,8 +145,10 @@ class Answers:
                        r["total"], r.get("first"), r.get("crop"))
                 for r in whole["answers"]
             )  # fmt: skip
-            return cls(whole["protocol"], whole["system"], whole["gallery"], rows, whole["about"],
-                       whole.get("irrelevant") or (), _pictures(whole.get("pictures")))  # fmt: skip
+            return cls(
+                whole["protocol"], whole["system"], whole["gallery"], rows, whole["about"],
+                whole.get("irrelevant") or (), read_pictures(whole.get("pictures")),
+            )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"answers: expected what a benchmark stored; {error}.") from None
 
@@ -164,7 +166,8 @@ def _row(answer: Answer) -> dict[str, Any]:
     return row
 
 
-def _listed(pictures: Pictures | None) -> dict[str, Any] | None:
+def listed_pictures(pictures: Pictures | None) -> dict[str, Any] | None:
+    """Pictures as plain values, for JSON."""
     if pictures is None:
         return None
     return {
@@ -174,7 +177,8 @@ def _listed(pictures: Pictures | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _pictures(listed: Mapping[str, Any] | None) -> Pictures | None:
+def read_pictures(listed: Mapping[str, Any] | None) -> Pictures | None:
+    """The inverse of `listed_pictures`."""
     if listed is None:
         return None
     places = listed["positions"]

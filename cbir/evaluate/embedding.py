@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbir.catalog import FeatureCache
+from cbir.catalog.halves import from_blobs, to_blob
 from cbir.config import FeatureExtractor
 from cbir.images import LoadOptions, load, prepare
 from cbir.types import Failure, ImageRef, LoadedImage, Vectors
@@ -33,28 +34,38 @@ def embed_files(
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Embedded:
-    """Features of picture files, in their order. A file that cannot be used is in `failed`."""
+    """Features of picture files, in their order, rounded as the cache keeps them.
+
+    A file that cannot be used is in `failed`; one that is asked for twice is read once.
+    """
     known: dict[bytes, Vectors] = {}
     contents: list[bytes] = []
     failed: list[tuple[int, Failure]] = []
     made = 0
-    options = LoadOptions(spec=embedder.spec)
+    there = frozenset() if cache is None else cache.contents(embedder.fingerprint)
+    # What is there was decoded once: its file is read for its hash, and not decoded again.
+    options = LoadOptions(spec=embedder.spec, known=there.__contains__)
     refs = [reference(path) for path in paths]
-    place = {ref: i for i, ref in enumerate(refs)}
+    places: dict[ImageRef, list[int]] = {}  # a file may be asked for more than once
+    for i, ref in enumerate(refs):
+        places.setdefault(ref, []).append(i)
     kept: dict[int, bytes] = {}
-    for batch in load(refs, options):
+    for batch in load(places, options):
         asked = [image.content for image in batch.images]
         if cache is not None:
             known.update(cache.get(embedder.fingerprint, asked, embedder.feature_dims))
-        fresh = {i.content: i for i in batch.images if i.content not in known}
+        fresh = {
+            i.content: i for i in batch.images if i.content not in known and i.pixels is not None
+        }
         made += len(fresh)
         new = _features(list(fresh.values()), embedder)
         if cache is not None and new:
             cache.put(embedder.fingerprint, new)
         known.update(new)
-        kept.update({place[image.ref]: image.content for image in batch.images})
-        failed += [(place[ref], failure) for ref, failure in batch.failures]
-        advance(len(batch.images) + len(batch.failures))
+        kept.update({i: image.content for image in batch.images for i in places[image.ref]})
+        failed += [(i, failure) for ref, failure in batch.failures for i in places[ref]]
+        advance(sum(len(places[ref]) for ref in (*(i.ref for i in batch.images),
+                                                 *(ref for ref, _ in batch.failures))))  # fmt: skip
     features = np.zeros((len(paths), embedder.feature_dims), np.float32)
     for i in range(len(paths)):
         contents.append(kept.get(i, b""))
@@ -74,10 +85,17 @@ def embed_crops(crops: Sequence[tuple[str, str]], embedder: FeatureExtractor) ->
     return np.concatenate([embedder.features(_stack([image])) for image in loaded])
 
 
+def as_stored(features: Vectors) -> Vectors:
+    """Features (n, f) rounded as the catalog and the cache keep them, so that fresh and kept ones
+    are the same."""
+    blobs = [to_blob(row) for row in features]
+    return from_blobs(blobs, features.shape[1]) if blobs else features
+
+
 def _features(images: Sequence[LoadedImage], embedder: FeatureExtractor) -> dict[bytes, Vectors]:
     if not images:
         return {}
-    rows = embedder.features(_stack(images))
+    rows = as_stored(embedder.features(_stack(images)))
     return {image.content: row for image, row in zip(images, rows, strict=True)}
 
 

@@ -11,6 +11,7 @@ from cbir.catalog import FeatureCache
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.embed import Projection, fit_gallery
 from cbir.evaluate.embedding import embed_files
+from cbir.evaluate.fitting import fitted
 from cbir.query import Index
 from cbir.types import Failure, Ids, Vectors
 
@@ -86,7 +87,11 @@ def of_files(
     cache: FeatureCache | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Gallery:
-    """The gallery that indexing these files would make, in memory; searched exactly."""
+    """The gallery that indexing these files would make, in memory; searched exactly.
+
+    An embedder that learns from pictures is fitted on these.
+    """
+    embedder = fitted(embedder, paths, cache)
     embedded = embed_files(paths, embedder, cache, advance)
     failed = {position for position, _ in embedded.failed}
     first: dict[bytes, int] = {}

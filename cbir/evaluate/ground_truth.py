@@ -8,7 +8,6 @@ by identity, never by rank.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 
 from cbir.errors import UsageError
 from cbir.images import scan
-from cbir.query import parse_term
+from cbir.query import parse_term, read_sidecar
 from cbir.types import Ids
 
 Difficulty = Literal["easy", "medium", "hard"]
@@ -69,52 +68,43 @@ class Row:
     columns: Mapping[str, str]
 
 
-def read_manifest(file: str) -> list[Row]:
+def read_manifest(file: str, label: str | None = "label") -> list[Row]:
     """The rows of a CSV with the columns `path` and `label`; paths are relative to its folder.
 
-    Raises UsageError where a column is missing, a path comes twice, or the file is no CSV.
+    `label` names the column that has the labels; None: none is needed. Raises UsageError where a
+    column is missing, a path comes twice, or the file is no CSV or no UTF-8 text.
     """
-    folder = os.path.dirname(os.path.abspath(file))
-    try:
-        with open(file, encoding="utf-8-sig", newline="", errors="surrogateescape") as opened:
-            reader = csv.DictReader(opened, strict=True)
-            header = reader.fieldnames or []
-            rows = [dict(row) for row in reader]
-    except OSError as error:
-        raise UsageError(f"manifest: {file} cannot be read ({error.strerror}).") from None
-    except csv.Error as error:
-        raise UsageError(f"manifest: {file} is not a CSV file ({error}).") from None
-    for column in ("path", "label"):
-        if column not in header:
+    table = read_sidecar(file, "manifest")
+    if label is not None and label not in table.header:
+        raise UsageError(
+            f"manifest: expected the columns path and {label} in {file}; received "
+            f"{', '.join(table.header)}."
+        )
+    made = [Row(os.path.normpath(path), columns) for path, columns in table.rows]
+    seen: set[str] = set()
+    for row in made:
+        if row.path in seen:
             raise UsageError(
-                f"manifest: expected the columns path and label in {file}; received "
-                f"{', '.join(header) or 'nothing'}."
+                f"manifest: expected each path once in {file}; {row.path} comes twice."
             )
-    made = [_row(folder, file, n, row) for n, row in enumerate(rows, start=2)]
-    paths = [row.path for row in made]
-    if len(set(paths)) != len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise UsageError(f"manifest: expected each path once in {file}; {twice} comes twice.")
+        seen.add(row.path)
     return made
 
 
-def _row(folder: str, file: str, number: int, row: dict[Any, Any]) -> Row:
-    if None in row or None in row.values():
-        raise UsageError(f"manifest: line {number} of {file} has another number of values.")
-    return Row(os.path.normpath(os.path.join(folder, row["path"])), row)
-
-
 def from_manifest(
-    file: str, query_where: Sequence[str] = (), gallery_where: Sequence[str] = ()
+    file: str,
+    query_where: Sequence[str] = (),
+    gallery_where: Sequence[str] = (),
+    label: str = "label",
 ) -> Truth:
-    """Images of one label are relevant to each other.
+    """Images of one label are relevant to each other; `label` names its column.
 
     Without `query_where` every image of the gallery is a query, and is left out of its own answer
     (leave one out). Terms are those of `cbir query --where`.
     """
-    rows = read_manifest(file)
-    gallery = _chosen(rows, gallery_where)
-    queries = _chosen(rows, query_where) if query_where else gallery
+    rows = read_manifest(file, label)
+    gallery = chosen_rows(rows, gallery_where)
+    queries = chosen_rows(rows, query_where) if query_where else gallery
     used = sorted({*queries, *gallery})  # no other picture is looked at
     place = {row: i for i, row in enumerate(used)}
     name = os.path.basename(os.path.dirname(os.path.abspath(file))) or file
@@ -122,12 +112,14 @@ def from_manifest(
     return from_labels(
         f"{name}{asked or ', leave one out'}",
         [rows[i].path for i in used],
-        [rows[i].columns["label"] for i in used],
+        [rows[i].columns[label] for i in used],
         ([place[i] for i in queries], [place[i] for i in gallery]),
     )
 
 
-def _chosen(rows: Sequence[Row], where: Sequence[str]) -> list[int]:
+def chosen_rows(rows: Sequence[Row], where: Sequence[str]) -> list[int]:
+    """Positions of the rows that pass all terms; UsageError where a column is not there, or none
+    passes."""
     terms = [parse_term(text) for text in where]
     for term in terms:
         if rows and term.column not in rows[0].columns:
@@ -154,7 +146,7 @@ def from_folders(folder: str) -> Truth:
     return from_labels(
         f"{os.path.basename(os.path.abspath(folder))}, leave one out",
         [ref.file for ref in refs],
-        [os.path.dirname(ref.path) for ref in refs],
+        [os.path.dirname(ref.path) or os.path.basename(ref.root) for ref in refs],
         (everything, everything),
     )
 
@@ -186,13 +178,13 @@ def from_labels(
     labels: Sequence[str],
     chosen: tuple[Sequence[int], Sequence[int]],
 ) -> Truth:
-    """Truth from one label a picture; `chosen` are the positions of queries and of the gallery."""
+    """Truth from one label a picture; `chosen` are the positions of queries and of the gallery.
+
+    A picture whose label is "" is a distractor: relevant to nothing.
+    """
     queries, gallery = chosen
     places = {image: place for place, image in enumerate(gallery)}
-    members: dict[str, list[int]] = {}
-    for place, image in enumerate(gallery):
-        members.setdefault(labels[image], []).append(place)
-    by_label = {label: np.array(found, np.int64) for label, found in members.items()}
+    by_label = places_by_label([labels[image] for image in gallery])
     made = []
     for image in queries:
         own = places.get(image)
@@ -200,6 +192,15 @@ def from_labels(
         made.append(Query(image, relevant[relevant != own] if own is not None else relevant,
                           _none(), own))  # fmt: skip
     return Truth(name, tuple(paths), tuple(labels), np.array(gallery, np.int64), tuple(made))
+
+
+def places_by_label(labels: Sequence[str]) -> dict[str, Ids]:
+    """Label → places of the gallery that have it, int64, rising; "" is no label."""
+    members: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        if label:
+            members.setdefault(label, []).append(place)
+    return {label: np.array(found, np.int64) for label, found in members.items()}
 
 
 def from_landmarks(file: str, difficulty: Difficulty = "medium") -> Truth:

@@ -206,24 +206,35 @@ def difference(first: Cell, second: Cell, seed: int = 0) -> tuple[float, float, 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
-    """How few labelled images do for one embedder what all of them do for another.
+    """How few labelled images do for one embedder what many do for another.
 
-    Of each embedder the best head at that size. `few` is the smallest number of images a class at
-    which the stronger embedder reaches what the weaker one has with `all`; None: never.
+    Of each embedder the best head at that size. `few`: the stronger embedder with the fewest images
+    a class that reach what the weaker one has with `all`. `needs`: the weaker one with the fewest
+    that reach what the stronger one has with `least`, the smallest number tried; None: never.
     """
 
-    stronger: str
-    weaker: str
-    few: Cell | None
+    few: Cell
     all: Cell
+    least: Cell
+    needs: Cell | None
+
+    @property
+    def stronger(self) -> str:
+        """The embedder that is best with all images."""
+        return self.few.embedder
+
+    @property
+    def weaker(self) -> str:
+        """The other one."""
+        return self.all.embedder
 
 
 def matches(found: Probe) -> tuple[Match, ...]:
     """The embedder that is best with all images against each of the others.
 
-    Empty where there is one embedder, or where "all" was not asked.
+    Empty where there is one embedder, or where "all" was not asked or nothing else.
     """
-    if ALL not in found.spec.per_class:
+    if ALL not in found.spec.per_class or len(set(found.spec.per_class)) == 1:
         return ()
     names = list(dict.fromkeys(cell.embedder for cell in found.cells))
     sizes = sorted(size for size in found.spec.per_class if size != ALL)
@@ -231,8 +242,13 @@ def matches(found: Probe) -> tuple[Match, ...]:
     made = []
     for name in names:
         if name != top:
-            bar = found.best(name, ALL)
-            reached = (found.best(top, size) for size in [*sizes, ALL])
-            few = next((cell for cell in reached if cell.accuracy >= bar.accuracy), None)
-            made.append(Match(top, name, few, bar))
+            bar, least = found.best(name, ALL), found.best(top, sizes[0])
+            few = _first(found, top, sizes, bar) or found.best(top, ALL)
+            made.append(Match(few, bar, least, _first(found, name, sizes, least)))
     return tuple(made)
+
+
+def _first(found: Probe, name: str, sizes: Sequence[int], bar: Cell) -> Cell | None:
+    """The embedder's cell of the smallest size that is as accurate as another one."""
+    cells = (found.best(name, size) for size in [*sizes, ALL])
+    return next((cell for cell in cells if cell.accuracy >= bar.accuracy), None)

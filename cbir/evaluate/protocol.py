@@ -63,26 +63,32 @@ def _counted(query: Query, length: int) -> metrics.Flags:
 
 
 def _answer(truth: Truth, query: Query, scores: Vectors, keep: metrics.Flags) -> Answer:
-    """One answer: self and junk out, then ranks.
-
-    Scores are rounded here, not only when they are stored, so that stored answers give the very
-    numbers of the first run.
-    """
+    """One answer: self and junk out, then ranks."""
     places: Ids = np.flatnonzero(keep)
     order = places[np.argsort(-scores[places], kind="stable")]
-    where = np.full(len(scores), -1, np.int64)
+    return answer_of(truth, query, order, scores[order])
+
+
+def answer_of(truth: Truth, query: Query, order: Ids, scores: Vectors) -> Answer:
+    """One answer from a ranking that self and junk are out of already.
+
+    order int64 (m,), places in the gallery, best first; scores float32 (m,). A relevant image that
+    did not come has no rank. Scores are rounded here, not only when they are stored, so that stored
+    answers give the very numbers of the first run.
+    """
+    where = np.zeros(len(truth.gallery), np.int64)
     where[order] = np.arange(1, len(order) + 1)
     ranks = where[query.relevant]
-    by_rank = np.argsort(ranks, kind="stable")
-    relevant = query.relevant[by_rank]
-    first = order[:DEPTH]
+    came = np.flatnonzero(ranks)
+    by_rank = came[np.argsort(ranks[came], kind="stable")]
+    relevant, ranks = query.relevant[by_rank], ranks[by_rank]
     return Answer(
         image=query.image,
-        hits=truth.gallery[first].tolist(),
-        scores=_rounded(scores[first]),
-        ranks=ranks[by_rank].tolist(),
-        relevant_scores=_rounded(scores[relevant]),
-        total=len(relevant),
+        hits=truth.gallery[order[:DEPTH]].tolist(),
+        scores=_rounded(scores[:DEPTH]),
+        ranks=ranks.tolist(),
+        relevant_scores=_rounded(scores[ranks - 1]),
+        total=len(query.relevant),
         first=int(truth.gallery[relevant[0]]) if len(relevant) else None,
         crop=query.crop,
     )

@@ -27,6 +27,7 @@ from cbir.evaluate.calibrate import (
     take_out,
 )
 from cbir.evaluate.embedding import embed_files
+from cbir.evaluate.fitting import fitted
 from cbir.evaluate.gallery import Gallery, of_features
 from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.metrics import bootstrap_interval
@@ -225,6 +226,7 @@ def of_truth(
 
     A query that is in the gallery is left out of its own answer, by its content.
     """
+    embedder = fitted(embedder, [truth.paths[i] for i in truth.gallery.tolist()], cache)
     embedded = embed_files(truth.paths, embedder, cache, advance)
     failed = {position for position, _ in embedded.failed}
     images = [image for image in truth.gallery.tolist() if image not in failed]

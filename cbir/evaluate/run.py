@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cbir.catalog import FeatureCache
-from cbir.catalog.halves import from_blobs, to_blob
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.embed import Projection, fit_gallery
-from cbir.evaluate.embedding import embed_crops, embed_files
+from cbir.evaluate.embedding import as_stored, embed_crops, embed_files
 from cbir.evaluate.fitting import fitted
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.evaluate.protocol import Answers, rank
@@ -97,20 +96,14 @@ def truth_features(
     return TruthFeatures(
         truth=used,
         embedder=embedder,
-        queries=_rounded(queries),
-        gallery=_rounded(embedded.features[used.gallery]),
+        queries=as_stored(queries),
+        gallery=embedded.features[used.gallery],
         contents=tuple(embedded.contents[i] for i in used.gallery.tolist()),
         failures=tuple(failure for _, failure in embedded.failed),
         embedded=embedded.embedded,
         fitting_s=fitting,
         embedding_s=time.perf_counter() - start - fitting,
     )
-
-
-def _rounded(features: Vectors) -> Vectors:
-    """As the catalog and the cache keep them, so that fresh and kept features are the same."""
-    blobs = [to_blob(row) for row in features]
-    return from_blobs(blobs, features.shape[1]) if blobs else features
 
 
 def measure(
@@ -131,7 +124,7 @@ def answered(found: TruthFeatures, spec: IndexSpec, projection: Projection) -> A
     embedder = found.embedder
     start = time.perf_counter()
     queries, gallery = projection.apply(found.queries), projection.apply(found.gallery)
-    answers = rank(found.truth, queries, gallery, name_of(embedder, spec))
+    answers = rank(found.truth, queries, gallery, name_of(embedder, spec, projection.fitted > 0))
     about = {
         "embedder": embedder.spec.to_dict(), "fingerprint": embedder.fingerprint,
         "index_spec": spec.to_dict(), "dims": projection.dims, "fitted": projection.fitted,
@@ -142,10 +135,16 @@ def answered(found: TruthFeatures, spec: IndexSpec, projection: Projection) -> A
     return replace(answers, about=about)
 
 
-def name_of(embedder: FeatureExtractor, spec: IndexSpec) -> str:
-    """A system's name in tables: "efficientnet-lite0, pca 256"."""
-    how = f"pca {spec.dims}" if spec.projection == "pca" else "raw"
-    return f"{embedder.spec.backbone}, {how}"
+def name_of(embedder: FeatureExtractor, spec: IndexSpec, fitted: bool = True) -> str:
+    """A system's name in tables: "efficientnet-lite0, pca 256"; "..., raw" where no projection is
+    wanted, or none could be fitted to so few pictures."""
+    return system_name(embedder.spec.backbone, spec, fitted)
+
+
+def system_name(backbone: str, spec: IndexSpec, fitted: bool = True) -> str:
+    """The same by the backbone's name, for where no embedder is loaded."""
+    how = f"pca {spec.dims}" if spec.projection == "pca" and fitted else "raw"
+    return f"{backbone}, {how}"
 
 
 def without(truth: Truth, failed: Sequence[int]) -> Truth:

@@ -10,7 +10,8 @@ from cbir.present import plots
 from cbir.present.names import visible
 from cbir.present.templating import render
 
-_STYLES = ("-", "--", ":", "-.")
+_STYLES = ("-o", "--s", ":^", "-.D")
+"""Dashes and mark of a classifier: told apart without colour too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _plot(curves: Sequence[Curve], ticks: Sequence[tuple[float, str]]) -> str:
         colour = plots.series(curve.colour)
         axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
         axes.plot(
-            x, y, _STYLES[curve.style % len(_STYLES)], color=colour, marker="o", markersize=4.5,
+            x, y, _STYLES[curve.style % len(_STYLES)], color=colour, markersize=4.5,
             linewidth=1.8, label=visible(curve.name),
         )  # fmt: skip
     axes.set_xscale("log")

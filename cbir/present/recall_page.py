@@ -161,10 +161,10 @@ def recall_page(report: RecallReport) -> RecallPage:
         facts=_facts(report),
         plots=_plots(report.curves),
         album=album,
-        number=_number,
+        number=number_text,
         interval=_interval,
         signed=_signed,
-        share=_share,
+        share=bar_length,
         visible=visible,
         **views,
     )
@@ -196,7 +196,7 @@ def _case(case: Case, album: Album) -> _CaseView:
     first = "no relevant image came"
     if case.first is not None:
         first = f"first right at rank {case.first:,}"
-    facts = (f"AP {_number(case.ap)}",
+    facts = (f"AP {number_text(case.ap)}",
              f"{right} of the first {len(case.hits)} right" if case.hits else "",
              first, f"{case.relevant:,} relevant in the gallery")  # fmt: skip
     return _CaseView(
@@ -215,7 +215,7 @@ def _pair(pair: Pair, album: Album) -> _PairView:
     )
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """Three decimals without the leading zero: ".771"; "-" where there is none."""
     if not math.isfinite(value):
         return "-"
@@ -224,7 +224,7 @@ def _number(value: float) -> str:
 
 def _signed(value: float) -> str:
     """A difference: "+.120", "−.034"."""
-    text = _number(value)
+    text = number_text(value)
     return text if text == "-" else text.replace("-", "−") if text[0] == "-" else f"+{text}"
 
 
@@ -232,10 +232,10 @@ def _interval(value: Value, signed: bool = False) -> str:
     """The ends of an interval: ".727 to .815"; it may break after "to"; "" where there is none."""
     if not math.isfinite(value.low) or not math.isfinite(value.high):
         return ""
-    shown = _signed if signed else _number
+    shown = _signed if signed else number_text
     return f"{shown(value.low)}\u00a0to {shown(value.high)}"
 
 
-def _share(value: float) -> str:
+def bar_length(value: float) -> str:
     """A length of a bar as a CSS percentage; 0% where there is no number."""
     return f"{min(1.0, max(0.0, value)):.1%}" if math.isfinite(value) else "0%"

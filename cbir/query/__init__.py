@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cbir.query.examples import Example, own_embedder
     from cbir.query.filters import allowed_ids, parse_term
     from cbir.query.match import Calibration
-    from cbir.query.metadata import find_file, match_metadata, read_csv, spellings
+    from cbir.query.metadata import find_file, match_metadata, read_csv, read_sidecar, spellings
     from cbir.query.searcher import Index
     from cbir.query.state import State, load_state
 
@@ -27,6 +27,7 @@ _HOME = {
     "own_embedder": "examples",
     "parse_term": "filters",
     "read_csv": "metadata",
+    "read_sidecar": "metadata",
     "spellings": "metadata",
 }
 
@@ -43,6 +44,7 @@ __all__ = [
     "own_embedder",
     "parse_term",
     "read_csv",
+    "read_sidecar",
     "spellings",
 ]
 

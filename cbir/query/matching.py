@@ -39,10 +39,8 @@ def matched(
         return hits
     around = near[near >= 0].tolist()
     spaced = _spaced(catalog, state, {*around, *(hit.id for hit in hits)})
-    if any(
-        hit.id not in spaced for hit in hits
-    ):  # damaged: `check` finds features that are missing
-        return hits
+    if any(hit.id not in spaced for hit in hits):
+        return hits  # damaged: `cbir check` finds features that are missing
     asked = state.calibration.space.apply(example.feature)[0]
     matches = state.calibration.of_ranking(
         asked,

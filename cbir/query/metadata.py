@@ -24,44 +24,73 @@ class Metadata:
     unmatched: tuple[str, ...] = ()
 
 
-def read_csv(file: str) -> list[tuple[str, dict[str, str]]]:
-    """Absolute path and columns of each row; UsageError where the CSV is not as expected."""
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A CSV about pictures: its header, and each row's absolute path and text by column.
+
+    The column `path` is there as the file has it; paths are not normalised.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, dict[str, str]], ...]
+
+
+def read_sidecar(file: str, what: str = "metadata") -> Sidecar:
+    """Read a CSV with a column `path` and others; `what` names it in messages.
+
+    Raises UsageError where it cannot be read, is no UTF-8 text or no CSV, or a row is uneven.
+    """
     folder = os.path.dirname(os.path.abspath(file))
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as opened:
-            text = opened.read()
-        if "\0" in text:
-            raise UsageError(f"metadata: {file} holds a NUL; expected text. Save it as UTF-8.")
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except OSError as error:
-        raise UsageError(f"metadata: {file} cannot be read ({error.strerror}).") from None
-    except UnicodeDecodeError as error:
-        at = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(
-            f"metadata: expected UTF-8 text in {file}; line {at} is not. Save it as "
-            '"CSV UTF-8" where it was made.'
-        ) from None
-    except csv.Error as error:
-        raise UsageError(f"metadata: {file} is not a CSV file ({error}).") from None
+    lines = _lines(file, what)
     header = [name.strip() for name in lines[0]] if lines else []
     if "path" not in header or len(set(header)) != len(header) or "" in header:
         raise UsageError(
-            f"metadata: expected a first line with different column names, one of them path, in "
+            f"{what}: expected a first line with different column names, one of them path, in "
             f"{file}; received {','.join(header) or 'nothing'}."
         )
     place = header.index("path")
-    table = []
+    rows = []
     for number, line in enumerate(lines[1:], start=2):
         if not line:
             continue
         if len(line) != len(header):
             raise UsageError(
-                f"metadata: expected {len(header)} values in line {number} of {file}; received "
+                f"{what}: expected {len(header)} values in line {number} of {file}; received "
                 f"{len(line)}."
             )
-        columns = {n: v.strip() for n, v in zip(header, line, strict=True) if n != "path"}
-        table.append((os.path.join(folder, line[place]), columns))
-    return table
+        columns = {
+            name: value if name == "path" else value.strip()
+            for name, value in zip(header, line, strict=True)
+        }
+        rows.append((os.path.join(folder, line[place]), columns))
+    return Sidecar(tuple(header), tuple(rows))
+
+
+def _lines(file: str, what: str) -> list[list[str]]:
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as opened:
+            text = opened.read()
+        if "\0" in text:
+            raise UsageError(f"{what}: {file} holds a NUL; expected text. Save it as UTF-8.")
+        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except OSError as error:
+        raise UsageError(f"{what}: {file} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        at = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{what}: expected UTF-8 text in {file}; line {at} is not. Save it as "
+            '"CSV UTF-8" where it was made.'
+        ) from None
+    except csv.Error as error:
+        raise UsageError(f"{what}: {file} is not a CSV file ({error}).") from None
+
+
+def read_csv(file: str) -> list[tuple[str, dict[str, str]]]:
+    """Absolute path and columns of each row; UsageError where the CSV is not as expected."""
+    return [
+        (path, {name: value for name, value in columns.items() if name != "path"})
+        for path, columns in read_sidecar(file).rows
+    ]
 
 
 def match_metadata(catalog: Catalog, file: str) -> Metadata:

@@ -64,3 +64,10 @@ def test_a_file_from_before_fits_keeps_its_features(tmp_path: Path) -> None:
         assert cache.get("one", [b"x"], 2)[b"x"].tolist() == [1, 1]
         cache.put_fit("a", b"one")
         assert cache.get_fit("a") == b"one"
+
+
+def test_which_contents_are_there(tmp_path: Path) -> None:
+    with FeatureCache(str(tmp_path / "c.sqlite")) as cache:
+        assert cache.contents("a") == frozenset()
+        cache.put("a", {b"1" * 16: np.ones(4, np.float32), b"2" * 16: np.ones(4, np.float32)})
+        assert cache.contents("a") == {b"1" * 16, b"2" * 16} and cache.contents("b") == frozenset()

@@ -126,8 +126,8 @@ def test_what_is_wrong_with_the_file_is_said_before_measuring(
     for file in (tmp_path / "none" / "page.html", tmp_path):
         done = recall(command, photos, "--html", file)
         assert done.code == 2 and "--html: expected a file in a folder that is there" in done.err
-    done = recall(command, "--self-queries", "-i", "x", "--html", tmp_path / "p.html")
-    assert done.code == 2 and "received --html too" in done.err
+    done = recall(command, "--self-queries", photos, "--html", tmp_path)
+    assert done.code == 2 and "--html: expected a file in a folder that is there" in done.err
     assert not (tmp_path / "cache.sqlite").exists()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cbir.cli.benchmark.probe_report import _ticks
 from tests.cli.conftest import Done, Sample
 
 Run = Callable[..., Done]
@@ -48,7 +49,9 @@ def test_a_folder_two_embedders_and_the_page(command: Run, sample: Sample, tmp_p
     assert done.code == 0
     assert "half of each class: 90 training images, 72 test images, 18 classes" in done.out
     assert "linear SVM" in done.out and "k-NN" in done.out
-    assert "efficientnet-lite0 with 1 image a class (18 in all, " in done.out
+    assert "efficientnet-lite0 with 1 image a class (" in done.out
+    assert ") is at least as good as classical/colour with all 90 images (" in done.out
+    assert ", classical/colour needs " in done.out
     assert "classical/colour 512-d, efficientnet-lite0 1280-d" in done.out
     text = page.read_text(encoding="utf-8")
     assert "<svg" in text and "classical/colour, linear SVM" in text and "all (5)" in text
@@ -127,3 +130,10 @@ def test_the_combined_descriptor_takes_part_in_recall(command: Run, sample: Samp
     assert again["about"]["embedded"] == 0
     assert again["about"]["fingerprint"] == found["about"]["fingerprint"]
     assert again["metrics"] == found["metrics"]
+
+
+def test_names_on_the_axis_do_not_overlap() -> None:
+    assert _ticks({1: 1.0, 5: 5.0, 10: 8.0, 0: 8.0}) == (
+        (1.0, "1"), (5.0, "5"), (8.0, "10, all (8)"),
+    )  # fmt: skip
+    assert _ticks({0: 307.0, 2: 2.0}) == ((2.0, "2"), (307.0, "all (307)"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,13 @@ from cbir import Embedder, EmbedderSpec
 from cbir.catalog import FORMAT_VERSION, CatalogWriter
 from cbir.config import IndexSpec
 from cbir.embed.package import VERSION
+from cbir.evaluate import ColourHistogram, SelfOptions, self_queries
 from cbir.evaluate.answers import FORMAT as ANSWERS
+from cbir.evaluate.gallery import of_files
 from cbir.evaluate.ground_truth import from_labels
 from cbir.evaluate.protocol import rank
+from cbir.evaluate.self_answers import FORMAT as SELF_QUERIES
+from cbir.images.edits import EDITS
 from cbir.lifecycle import SyncOptions, sync
 from cbir.query.match import VERSION as CALIBRATION
 from cbir.query.match import Calibration, whiten
@@ -68,6 +73,7 @@ def make_answers() -> None:
     (HERE / f"answers-v{ANSWERS}.json").write_text(made.to_json() + "\n")
 
 
+<<<<<<< HEAD
 def make_calibration() -> None:
     """What an index stores to make matches of scores: a space of eight dims and three corners."""
     features = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
@@ -80,6 +86,25 @@ def make_calibration() -> None:
 
 if __name__ == "__main__":
     make_calibration()
+=======
+def make_self_queries() -> None:
+    """Six pictures, two of them edited in two ways, with a floor."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, f"{i}.png") for i in range(6)]
+        for i, path in enumerate(paths):
+            picture(i).save(path)
+        spec = IndexSpec(projection="none")
+        gallery = of_files("sample", paths, GridEmbedder(), spec)
+        floor = of_files("sample", paths, ColourHistogram(), spec)
+        edits = {name: EDITS[name] for name in ("flip", "crop-60")}
+        made = self_queries(gallery, SelfOptions(2, 0, edits), floor)
+    made = replace(made, pictures=replace(made.pictures, root="/photos"))
+    (HERE / f"self-queries-v{SELF_QUERIES}.json").write_text(made.to_json() + "\n")
+
+
+if __name__ == "__main__":
+    make_self_queries()
+>>>>>>> main
     make_answers()
     make_index()
     make_embedder()

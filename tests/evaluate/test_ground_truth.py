@@ -12,8 +12,10 @@ from cbir.evaluate.ground_truth import (
     Truth,
     from_folders,
     from_groups,
+    from_labels,
     from_landmarks,
     from_manifest,
+    read_manifest,
 )
 from tests.conftest import picture
 
@@ -74,14 +76,41 @@ def test_a_query_in_the_gallery_is_not_its_own_answer(manifest: str) -> None:
     [
         ("path,split\nx,y\n", "columns path and label"),
         ("path,label\na,b\na,c\n", "comes twice"),
-        ("path,label\na\n", "another number of values"),
-        ("path,label\na,b,c\n", "another number of values"),
+        ("path,label\na\n", "expected 2 values in line 2"),
+        ("path,label\na,b,c\n", "expected 2 values in line 2"),
+        ("path,label,label\na,b,c\n", "different column names"),
+        ("label\nb\n", "one of them path"),
+        ('path,label\n"a,b\n', "is not a CSV file"),
+        ("path,label\n\0,b\n", "holds a NUL"),
     ],
 )
 def test_a_bad_manifest_is_said(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(UsageError, match=message):
         from_manifest(str(tmp_path / "m.csv"))
+
+
+def test_text_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "m.csv"
+    file.write_bytes("path,label\nmütze.png,hat\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="manifest: expected UTF-8 text in .*; line 2 is not"):
+        from_manifest(str(file))
+    file.write_bytes(b"\xef\xbb\xbf" + "path,label\r\nmütze.png,Hut \r\n".encode())
+    assert read_manifest(str(file))[0].columns == {"path": "mütze.png", "label": "Hut"}
+
+
+def test_another_column_has_the_labels(manifest: str) -> None:
+    truth = from_manifest(manifest, label="shop")
+    assert relevant(truth)["a/3.png"] == ["b/2.png", "c/1.png"]
+    with pytest.raises(UsageError, match="columns path and colour"):
+        from_manifest(manifest, label="colour")
+    assert len(read_manifest(manifest, label=None)) == 6
+
+
+def test_without_a_label_a_picture_is_a_distractor() -> None:
+    truth = from_labels("t", list("abcd"), ["x", "", "", "x"], (range(4), range(4)))
+    assert [q.relevant.tolist() for q in truth.queries] == [[3], [], [], [0]]
+    assert len(truth.gallery) == 4 and truth.without_relevant == 2
 
 
 def test_terms_that_fit_nothing_are_said(manifest: str) -> None:

@@ -201,5 +201,8 @@ def test_how_few_match_all() -> None:
     found = {match.weaker: match for match in matches(whole)}
     assert set(found) == {"old", "near"} and found["old"].stronger == "cnn"
     assert found["old"].few is cells[1] and found["old"].all is cells[5]
-    assert found["near"].few is cells[2]
-    assert matches(Probe("t", ProbeSpec((1, 5)), 9, 9, 3, tuple(cells), {}, 0, 0, (), {})) == ()
+    assert found["old"].least is cells[0] and found["old"].needs is cells[5]
+    assert found["near"].few is cells[2] and found["near"].needs is cells[8]
+    for sizes in ((1, 5), (ALL,)):
+        spec = ProbeSpec(sizes)
+        assert matches(Probe("t", spec, 9, 9, 3, tuple(cells), {}, 0, 0, (), {})) == ()

@@ -59,7 +59,7 @@ def test_a_protocol_end_to_end(classes: Path, grid: GridEmbedder) -> None:
     found = summarise(done.answers)
     assert found.queries == 12 and found.gallery == 12 and sum(seen) == 12
     assert found.metrics["recall@1"] == 1 and found.metrics["mAP"] > 0.95
-    assert done.answers.system == "test-grid, pca 256" and done.answers.about["dims"] == 48
+    assert done.answers.system == "test-grid, raw" and done.answers.about["dims"] == 48
     floor = measure(from_folders(str(classes)), ColourHistogram(), IndexSpec(projection="none"))
     assert floor.answers.system == "classical/colour, raw"
 
@@ -130,3 +130,26 @@ def test_a_crop_is_asked_alone(classes: Path, grid: GridEmbedder) -> None:
     other = embed_files([files[answers[1].hits[0]]], grid).features[0]
     cosine = part @ other / np.linalg.norm(part) / np.linalg.norm(other)
     assert answers[1].scores[0] == pytest.approx(float(cosine), abs=1e-3)  # rounded as the cache
+
+
+def test_a_file_that_is_asked_for_twice_has_its_feature_twice(
+    photos: Path, tmp_path: Path, grid: GridEmbedder
+) -> None:
+    good, bad = str(photos / "a" / "00.png"), str(tmp_path / "bad.png")
+    (tmp_path / "bad.png").write_bytes(b"<html>")
+    steps: list[int] = []
+    found = embed_files([good, bad, good, bad], grid, None, steps.append)
+    assert np.array_equal(found.features[0], found.features[2]) and found.features[0].any()
+    assert [i for i, _ in found.failed] == [1, 3] and found.embedded == 1 and sum(steps) == 4
+
+
+def test_fresh_features_are_those_that_the_cache_gives(
+    photos: Path, tmp_path: Path, grid: GridEmbedder
+) -> None:
+    files = sorted(str(p) for p in photos.rglob("*.png"))
+    with FeatureCache(str(tmp_path / "cache.sqlite")) as cache:
+        fresh, kept = embed_files(files, grid, cache), embed_files(files, grid, cache)
+    assert np.array_equal(fresh.features, kept.features) and (fresh.embedded, kept.embedded) == (
+        12,
+        0,
+    )

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cbir.present.album import Shot
-from cbir.present.recall_page import Case, Pair, Value, _interval, _number, _share, _signed
+from cbir.present.recall_page import Case, Pair, Value, _interval, _signed, bar_length, number_text
 from cbir.present.recall_page import recall_page as made_page
 from tests.present.conftest import Gallery
 from tests.present.reports import empty, report
@@ -125,7 +125,7 @@ def test_the_largest_page_stays_below_five_megabytes(tmp_path: Path, gallery: Ga
      (1.5, "1.500", "+1.500", "100.0%")],
 )  # fmt: skip
 def test_numbers(value: float, number: str, signed: str, share: str) -> None:
-    assert (_number(value), _signed(value), _share(value)) == (number, signed, share)
+    assert (number_text(value), _signed(value), bar_length(value)) == (number, signed, share)
 
 
 def test_intervals() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -24,7 +24,8 @@ def truth_options(command: Command) -> Command:
             click.argument("folder", required=False,
                            type=click.Path(exists=True, file_okay=False)),
             click.option("--manifest", metavar="CSV", type=click.Path(exists=True, dir_okay=False),
-                         help="Columns path (relative to the CSV), label, and any others."),
+                         help="CSV with the columns path (relative to the CSV), label, and any "
+                         "others."),
             click.option("--query-where", multiple=True, metavar="TERM",
                          help="Which images are queries. Default: all of the gallery, each left "
                          "out of its own answer."),
@@ -57,10 +58,15 @@ def read_truth(command: str, folder: str | None, options: Mapping[str, Any]) -> 
         )
     if options["manifest"]:
         return evaluate.from_manifest(
-            options["manifest"], options["query_where"], options["gallery_where"]
-        )
-    if options["query_where"] or options["gallery_where"]:
-        raise UsageError("--query-where, --gallery-where: expected together with --manifest.")
+            options["manifest"], options["query_where"], options["gallery_where"],
+            options.get("label") or "label",
+        )  # fmt: skip
+    for name in ("query_where", "gallery_where", "label"):
+        if options.get(name):
+            raise UsageError(
+                f"{flag(name)}: expected together with --manifest, or for an index; received "
+                f"{'FOLDER' if folder else '--landmarks'}."
+            )
     if options["landmarks"]:
         return evaluate.from_landmarks(options["landmarks"], options["difficulty"])
     assert folder is not None
@@ -86,6 +92,39 @@ def load_embedder(name: str | None, options: Mapping[str, Any] | None = None) ->
     return EmbedderRequest(
         name, options["cut"], options["input_size"], options["resize"], options["weights"]
     ).load()
+
+
+def given(name: str) -> bool:
+    """Whether an option stands on the command line (not in the environment, no default)."""
+    from click.core import ParameterSource
+
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
+
+
+def flag(name: str) -> str:
+    """An option's name as one types it."""
+    return "-i" if name == "index" else "--" + name.replace("_", "-")
+
+
+def refuse(command: str, names: Sequence[str], why: str) -> None:
+    """UsageError where one of these options was given: it would be ignored."""
+    from cbir.errors import UsageError
+
+    for name in names:
+        if given(name):
+            raise UsageError(f"{command}: {why}; received {flag(name)} too.")
+
+
+def check_html(file: str | None) -> None:
+    """Say what is wrong with the page's place before measuring, not after it."""
+    from cbir.errors import UsageError
+
+    if file is None:
+        return
+    folder = os.path.dirname(os.path.abspath(file))
+    if os.path.isdir(file) or not os.path.isdir(folder):
+        raise UsageError(f"--html: expected a file in a folder that is there; received {file}.")
 
 
 def machine() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -115,7 +117,11 @@ def _parts(folder: str | None, options: dict[str, Any]) -> Parts:
         )
     if folder:
         return evaluate.parts_of(evaluate.from_folders(folder), options["seed"])
-    return evaluate.parts_of(evaluate.from_manifest(manifest, test, train), options["seed"])
+    truth = evaluate.from_manifest(manifest, test, train)
+    if train:
+        name = os.path.basename(os.path.dirname(os.path.abspath(manifest))) or manifest
+        truth = replace(truth, name=f"{name}, {' '.join(train)} → {' '.join(test)}")
+    return evaluate.parts_of(truth, options["seed"])
 
 
 def _measured(

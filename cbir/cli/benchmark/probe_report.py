@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cbir.cli.benchmark.common import machine, number, pair
@@ -42,7 +44,8 @@ def as_json(found: Probe) -> str:
     ]  # fmt: skip
     fewest = [
         {"embedder": m.stronger, "reaches": m.weaker,
-         "per_class": None if m.few is None else m.few.per_class or "all"}
+         "per_class": m.few.per_class or "all", "least": m.least.per_class,
+         "needs": None if m.needs is None else m.needs.per_class or "all"}
         for m in matches(found)
     ]  # fmt: skip
     whole = {
@@ -61,8 +64,8 @@ def as_page(found: Probe) -> str:
 
     from cbir.present.probe_page import Curve, Grid, ProbeReport, probe_page
 
-    mean = found.train / found.classes
-    at = {size: float(size or mean) for size in found.spec.per_class}
+    # Classes with fewer images give what they have: the mean of what was used is the place.
+    at = {cell.per_class: cell.images / found.classes for cell in found.cells}
     embedders = list(dict.fromkeys(cell.embedder for cell in found.cells))
     heads = list(dict.fromkeys(cell.head for cell in found.cells))
     curves = [
@@ -80,7 +83,7 @@ def as_page(found: Probe) -> str:
         facts=_facts(found),
         headlines=_headlines(found),
         curves=tuple(curves),
-        ticks=tuple((at[size], str(size) if size else f"all ({mean:.0f})") for size in at),
+        ticks=_ticks(at),
         grids=(
             Grid("Accuracy by training images a class, ± half of the 95 % interval",
                  _header(found), tuple(_rows(found, "accuracy"))),
@@ -91,6 +94,18 @@ def as_page(found: Probe) -> str:
         date=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )  # fmt: skip
     return probe_page(report)
+
+
+def _ticks(at: Mapping[int, float]) -> tuple[tuple[float, str], ...]:
+    """Places on the axis with their names; what lies too near for two names shares one."""
+    made: list[tuple[float, str]] = []
+    for size, place in sorted(at.items(), key=lambda item: (item[1], item[0] or math.inf)):
+        name = str(size) if size else f"all ({place:.0f})"
+        if made and place < 1.15 * made[-1][0]:
+            made[-1] = made[-1][0], f"{made[-1][1]}, {name}"
+        else:
+            made.append((place, name))
+    return tuple(made)
 
 
 def _size(per_class: int) -> str:
@@ -156,26 +171,34 @@ def _header(found: Probe) -> tuple[str, ...]:
 
 
 def _headlines(found: Probe) -> tuple[str, ...]:
-    """How few images of one embedder do for all images of another, as sentences."""
+    """How few images of one embedder do for many of another, as sentences."""
     from cbir.evaluate import difference, matches
 
     lines = []
     for match in matches(found):
-        bar = match.all
-        what = f"{bar.embedder} with all {bar.images:,} ({_title(bar.head)})"
-        few = match.few
-        if few is None:
-            continue
+        few, bar, least, needs = match.few, match.all, match.least, match.needs
         by, low, high = difference(few, bar)
-        many = "all images" if not few.per_class else (
-            f"{few.per_class} image{'s' if few.per_class > 1 else ''} a class"
-        )  # fmt: skip
         lines.append(
-            f"{few.embedder} with {many} ({few.images:,} in all, {_title(few.head)}) is right "
-            f"{number(few.accuracy)} of the time, {what} {number(bar.accuracy)}: "
-            f"{_signed(by)} ({_signed(low)} to {_signed(high)})."
+            f"{_said(few)} is at least as good as {_said(bar)}: {number(few.accuracy)} against "
+            f"{number(bar.accuracy)}, {_signed(by)} ({_signed(low)} to {_signed(high)})."
+        )
+        lines.append(
+            f"For the {number(least.accuracy)} of {_said(least)}, {bar.embedder} needs "
+            + (f"{_many(needs)} ({number(needs.accuracy)})." if needs else "more than there are.")
         )
     return tuple(lines)
+
+
+def _said(cell: Cell) -> str:
+    return f"{cell.embedder} with {_many(cell)} ({_title(cell.head)})"
+
+
+def _many(cell: Cell) -> str:
+    from cbir.present import count
+
+    if not cell.per_class:
+        return f"all {cell.images:,} images"
+    return f"{count(cell.per_class, 'image')} a class"
 
 
 def _signed(value: float) -> str:

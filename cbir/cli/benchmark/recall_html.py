@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -40,17 +39,6 @@ MEANINGS = {
     "MAP@R": "the same over as many places as are relevant",
     "P@10": "share of relevant images among the first ten",
 }
-
-
-def check_html(file: str | None) -> None:
-    """Say what is wrong with the page's place before measuring, not after it."""
-    from cbir.errors import UsageError
-
-    if file is None:
-        return
-    folder = os.path.dirname(os.path.abspath(file))
-    if os.path.isdir(file) or not os.path.isdir(folder):
-        raise UsageError(f"--html: expected a file in a folder that is there; received {file}.")
 
 
 def write_html(file: str, system: Answers, floor: Answers) -> None:
@@ -98,13 +86,15 @@ def report_of(system: Answers, floor: Answers) -> RecallReport:
         pairs_of=len(pairs),
         worst=_cases(system, ap, WORST, best=False),
         best=_cases(system, ap, BEST, best=True),
-        notes=_notes(system),
+        notes=_notes(system, floor),
         date=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
 
 
-def _notes(system: Answers) -> tuple[str, ...]:
+def _notes(system: Answers, floor: Answers) -> tuple[str, ...]:
     notes = []
+    if not floor.answers:
+        notes.append(f"No floor: {floor.about.get('absent', 'it was not measured')}.")
     if system.pictures is None:
         notes.append(
             "These answers were stored by an earlier version of cbir, without paths and labels of "
@@ -154,6 +144,7 @@ def _about(system: Answers) -> tuple[tuple[str, str], ...]:
         how = f"pca, fitted on {count(about['fitted'], 'image')}"
     rows: list[tuple[str, Any]] = [
         ("Protocol", system.protocol),
+        ("Labels", about.get("labels")),
         ("Embedder", embedder.get("backbone")),
         ("Weights", embedder.get("weights")),
         ("Cut", embedder.get("cut")),

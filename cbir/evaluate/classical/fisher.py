@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbir.evaluate.classical.pictures import one_thread
 from cbir.types import Vectors
 
 _FLOOR = 1e-4
@@ -52,7 +53,8 @@ def fit_mixture(rows: Vectors, components: int, seed: int) -> Mixture:
         count, covariance_type="diag", reg_covar=_FLOOR, max_iter=50, tol=1e-3,
         init_params="k-means++", random_state=seed,
     )  # fmt: skip
-    with warnings.catch_warnings():  # the last percent of its likelihood is no matter here
+    with one_thread(), warnings.catch_warnings():
+        # The last percent of the likelihood is no matter here.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows.astype(np.float64))
     return Mixture(

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from cbir.types import Pixels
@@ -16,11 +17,20 @@ Made = TypeVar("Made")
 def each(function: Callable[[Pixels], Made], pixels: Iterable[Pixels]) -> list[Made]:
     """`function` of every picture, in their order, in threads (NumPy works outside Python's lock).
 
-    Matrix products are kept to one thread each meanwhile: of small ones, a second thread waits for
-    the first most of the time, and on a busy machine costs tenfold.
+    Matrix products are kept to one thread each meanwhile.
     """
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, pixels))
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """While it is open, a matrix product is one thread's work.
+
+    The second thread of a small product waits for the first most of the time, and on a busy
+    machine it costs tenfold.
+    """
+    found: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return found
 
 
 @functools.cache
