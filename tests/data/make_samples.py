@@ -73,7 +73,6 @@ def make_answers() -> None:
     (HERE / f"answers-v{ANSWERS}.json").write_text(made.to_json() + "\n")
 
 
-<<<<<<< HEAD
 def make_calibration() -> None:
     """What an index stores to make matches of scores: a space of eight dims and three corners."""
     features = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
@@ -84,9 +83,6 @@ def make_calibration() -> None:
     (HERE / f"calibration-v{CALIBRATION}.npz").write_bytes(made.to_bytes())
 
 
-if __name__ == "__main__":
-    make_calibration()
-=======
 def make_self_queries() -> None:
     """Six pictures, two of them edited in two ways, with a floor."""
     with tempfile.TemporaryDirectory() as folder:
@@ -103,8 +99,8 @@ def make_self_queries() -> None:
 
 
 if __name__ == "__main__":
+    make_calibration()
     make_self_queries()
->>>>>>> main
     make_answers()
     make_index()
     make_embedder()
