@@ -161,7 +161,10 @@ def _tell(index: str, report: SyncReport, quiet: bool) -> None:
         case True:
             more = f"Scores calibrated in {human_duration(report.calibration_s)}.\n"
         case False:
-            more = "Scores are not calibrated: too few of the pictures' files are there.\n"
+            more = (
+                "Scores are not calibrated: too few of the pictures' files can be read, or the "
+                "embedder cannot be loaded.\n"
+            )
         case _:
             more = ""
     done = ", ".join(parts) or "no images found"

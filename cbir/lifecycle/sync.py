@@ -28,7 +28,7 @@ from cbir.catalog import (
     sqlite_errors,
 )
 from cbir.config import FeatureExtractor, IndexSpec
-from cbir.errors import UsageError
+from cbir.errors import CbirError, UsageError
 from cbir.evaluate.calibrate import CalibrationOptions
 from cbir.images import Batch, LoadOptions, load
 from cbir.index import writer_lock
@@ -234,8 +234,12 @@ class _Sync:
         planned = CalibrationOptions().budget(self.catalog.count_contents())
         self.progress.stage("calibrating", planned)
         start = time.perf_counter()
-        done = calibrate_index(self.catalog, self.embedder.get(), self.progress.advance)
-        self.report.calibrated = done
+        try:
+            embedder = self.embedder.get()
+        except CbirError:  # nothing had to be embedded, and so it was not missed until now
+            self.report.calibrated = False
+            return
+        self.report.calibrated = calibrate_index(self.catalog, embedder, self.progress.advance)
         self.report.calibration_s = time.perf_counter() - start
 
     def _prepare(self) -> None:

@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_said(command: Run, sample: Sample, tmp_path: Path)
         ((sample.photos, "--per-class", ""), "received ''"),
         ((sample.photos, "--head", "tree"), "one of svm, knn"),
         ((sample.photos, "--draws", "0"), "--draws"),
-        ((flat,), "1 have none"),
+        ((flat,), "A class needs two images"),
     ):
         done = command(*ASKED, *arguments)
         assert done.code == 2 and word in done.err, (arguments, done.err)

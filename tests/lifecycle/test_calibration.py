@@ -16,7 +16,7 @@ import cbir
 from cbir.catalog import Catalog, CatalogWriter
 from cbir.config import IndexSpec
 from cbir.evaluate.calibrate import LEAST
-from cbir.lifecycle import check, repair
+from cbir.lifecycle import check, repair, sync
 from cbir.lifecycle.edit import info
 from cbir.query import Index
 from cbir.types import Pixels, Vectors
@@ -271,3 +271,9 @@ def test_no_network_library_is_imported_when_nothing_is_due(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_an_embedder_that_is_not_there_is_no_error_where_nothing_is_embedded(index: Path) -> None:
+    found = sync(str(index))  # no embedder is called test-grid
+    assert found.calibrated is False and found.embedded == 0 and found.images == 50
+    assert stored(index) is None
