@@ -123,6 +123,8 @@ def get(name: str) -> BackboneInfo:
             return _TABLE[known]
     close = difflib.get_close_matches(wanted, _TABLE, 3, 0.5)
     hint = f" Perhaps {' or '.join(close)}?" if close else ""
+    if name.startswith("classical/"):
+        hint = " Classical descriptors are there to be measured: cbir benchmark takes them."
     raise UsageError(
         f"embedder: expected a backbone (`cbir models` lists them) or the folder of a saved "
         f"embedder; received {name!r}.{hint}"

@@ -45,7 +45,7 @@ class Truth:
 
     `paths` are absolute, of all pictures; `gallery` the positions of those in the gallery, int64
     (n,); `labels` one for each picture ("" where there are none). Positions in `Query` count
-    within the gallery.
+    within the gallery. `groups` is the size of a group where n files each show one thing, else 0.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Truth:
     labels: tuple[str, ...]
     gallery: Ids
     queries: tuple[Query, ...]
+    groups: int = 0
 
     @property
     def without_relevant(self) -> int:
@@ -169,7 +170,7 @@ def from_groups(folder: str, size: int = 4) -> Truth:
         for i in range(len(refs))
     )
     name = f"{os.path.basename(os.path.abspath(folder))}, groups of {size}"
-    return Truth(name, tuple(r.file for r in refs), tuple(labels), everything, queries)
+    return Truth(name, tuple(r.file for r in refs), tuple(labels), everything, queries, size)
 
 
 def from_labels(

@@ -148,14 +148,23 @@ class Summary:
 
 
 def summarise(answers: Answers, seed: int = 0) -> Summary:
-    """The metrics of stored answers: the same answers give the same numbers, always."""
+    """The metrics of stored answers: the same answers give the same numbers, always.
+
+    Groups of n files have the metric N-S too.
+    """
     found = per_query(answers)
+    names: tuple[str, ...] = NAMES
+    if group := int(answers.about.get("groups", 0)):
+        names = (*NAMES, "N-S")
+        found["N-S"] = [
+            metrics.n_s(a.flags(max([group, *a.ranks])), group) for a in answers.answers
+        ]
     return Summary(
         queries=sum(1 for a in answers.answers if a.total),
         without_relevant=sum(1 for a in answers.answers if not a.total),
         gallery=answers.gallery,
-        metrics={name: metrics.mean(found.get(name, [])) for name in NAMES},
-        intervals={name: metrics.bootstrap_interval(found.get(name, []), seed) for name in NAMES},
+        metrics={name: metrics.mean(found.get(name, [])) for name in names},
+        intervals={name: metrics.bootstrap_interval(found.get(name, []), seed) for name in names},
     )
 
 

@@ -131,6 +131,7 @@ def answered(found: TruthFeatures, spec: IndexSpec, projection: Projection) -> A
         "failures": len(found.failures), "embedded": found.embedded,
         "fitting_s": round(found.fitting_s, 3), "embedding_s": round(found.embedding_s, 3),
         "ranking_s": round(time.perf_counter() - start, 3),
+        **({"groups": found.truth.groups} if found.truth.groups else {}),
     }  # fmt: skip
     return replace(answers, about=about)
 

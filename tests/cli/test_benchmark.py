@@ -47,7 +47,9 @@ def test_folders_groups_and_options(command: Run, sample: Sample) -> None:
     found = json.loads(command(*asked, "--projection", "none").out)
     assert found["queries"] == 162 and found["metrics"] == found["floor"]["metrics"]
     assert json.loads(command(*asked, "--dims", 8).out)["queries"] == 162
-    assert json.loads(command(*asked, "--groups", 9).out)["gallery"] == 162
+    found = json.loads(command(*asked, "--groups", 9).out)
+    assert found["gallery"] == 162 and 1 < found["metrics"]["N-S"] <= 9
+    assert 0 < found["intervals"]["N-S"][0] <= found["metrics"]["N-S"]
     assert "multiple of 4" in command(*asked, "--groups", 4).err
 
 

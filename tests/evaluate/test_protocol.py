@@ -113,3 +113,19 @@ def test_a_query_whose_relevant_images_never_came_counts_as_nothing_found() -> N
     lost = replace(answers, answers=(replace(answers.answers[0], ranks=[], relevant_scores=[]),))
     found = summarise(lost)
     assert found.queries == 1 and set(found.metrics.values()) == {0}
+
+
+def test_groups_have_n_s_by_hand() -> None:
+    """Two groups of two at 0, 10 and 25, 28 degrees: 0 finds 0, 10; 10 finds itself and 0;
+    25 finds 25, 28; 28 finds 28, 25. With 10 moved to 16, it finds 25 before 0."""
+    pairs = (positions(0, 1), positions(0, 1), positions(2, 3), positions(2, 3))
+    paths = tuple(f"/g/{i}.jpg" for i in range(4))
+    queries = tuple(Query(i, pair, positions()) for i, pair in enumerate(pairs))
+    made = Truth("pairs", paths, ("0", "0", "1", "1"), positions(0, 1, 2, 3), queries, 2)
+    for degrees, expected in (((0, 10, 25, 28), 2.0), ((0, 16, 25, 28), 1.75)):
+        vectors = unit(*degrees)
+        answers = replace(rank(made, vectors, vectors, "x"), about={"groups": 2})
+        found = summarise(answers)
+        assert found.metrics["N-S"] == expected
+        assert summarise(Answers.from_json(answers.to_json())) == found
+    assert "N-S" not in summarise(replace(answers, about={})).metrics

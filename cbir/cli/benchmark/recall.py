@@ -195,7 +195,7 @@ def _text(system: Answers, floor: Answers) -> str:
     return (
         f"{system.protocol}: {count(summary.queries, 'query', 'queries')}{left}; "
         f"{count(summary.gallery, 'image')} in the gallery{labels}\n\n"
-        + columns(("system", *SHOWN), rows)
+        + columns(("system", *_shown(summary)), rows)
         + "\n95 % intervals of the first line: "
         + ", ".join(f"{n} {between(summary.intervals[n])}" for n in ("recall@1", "mAP", "MAP@R"))
         + ". mAP by the rectangle rule.\n"
@@ -216,7 +216,12 @@ def _about_floor(system: Answers, floor: Answers) -> str:
 
 
 def _row(name: str, summary: Summary) -> tuple[str, ...]:
-    return (name, *(number(summary.metrics[metric]) for metric in SHOWN))
+    return (name, *(number(summary.metrics[metric]) for metric in _shown(summary)))
+
+
+def _shown(summary: Summary) -> tuple[str, ...]:
+    """The columns of the table."""
+    return (*SHOWN, "N-S") if "N-S" in summary.metrics else SHOWN
 
 
 def _as_json(system: Answers, floor: Answers) -> str:
