@@ -21,12 +21,10 @@ from cbir.evaluate.calibrate import (
     CalibrationOptions,
     Edited,
     edit_pictures,
-    first_standing,
     negative_rows,
-    neighbours,
-    take_out,
 )
 from cbir.evaluate.embedding import embed_files
+from cbir.evaluate.families import first_standing, neighbours, take_out
 from cbir.evaluate.fitting import fitted
 from cbir.evaluate.gallery import Gallery, of_features
 from cbir.evaluate.ground_truth import Truth
