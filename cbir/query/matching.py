@@ -29,26 +29,33 @@ def nearest_ids(state: State, example: Example, vector: Vectors) -> Ids:
 
 
 def matched(
-    catalog: Catalog, state: State, example: Example, near: Ids, hits: tuple[Hit, ...]
+    catalog: Catalog,
+    state: State,
+    example: Example,
+    found: tuple[Ids, Ids],
+    hits: tuple[Hit, ...],
 ) -> tuple[Hit, ...]:
     """The hits with their match, within a read transaction; as they are where none is calibrated.
 
-    near int64 (m,) is what `nearest_ids` finds, -1 where there are no more.
+    found: the whole ranking int64 (n,), of which `hits` are the beginning, and what `nearest_ids`
+    finds, int64 (m,); -1 where there are no more. The matches are those of the whole ranking, so
+    that they do not depend on how many hits are asked for.
     """
     if state.calibration is None or state.embedder is None or not hits:
         return hits
-    around = near[near >= 0].tolist()
-    spaced = _spaced(catalog, state, {*around, *(hit.id for hit in hits)})
+    ranked, around = (ids[ids >= 0].tolist() for ids in found)
+    spaced = _spaced(catalog, state, {*around, *ranked})
     if any(hit.id not in spaced for hit in hits):
         return hits  # damaged: `cbir check` finds features that are missing
+    ranked = [image for image in ranked if image in spaced]
     asked = state.calibration.space.apply(example.feature)[0]
     matches = state.calibration.of_ranking(
         asked,
-        np.stack([spaced[hit.id] for hit in hits]),
+        np.stack([spaced[image] for image in ranked]),
         np.array([spaced[i] for i in around if i in spaced], np.float32).reshape(-1, len(asked)),
-        [hit.identical for hit in hits],
+        [hit.identical for hit in hits] + [False] * (len(ranked) - len(hits)),
     )
-    return tuple(replace(hit, match=m) for hit, m in zip(hits, matches, strict=True))
+    return tuple(replace(hit, match=m) for hit, m in zip(hits, matches, strict=False))
 
 
 def _spaced(catalog: Catalog, state: State, ids: set[int]) -> dict[int, Vectors]:

@@ -281,7 +281,7 @@ class Index:
         if alone and hits and state.calibration is not None:
             whole = asked.allowed is None and not asked.spec.keep_self
             near = ids[0, :NEAREST] if whole else nearest_ids(state, examples[0], vector)
-            hits = matched(self.catalog, state, examples[0], near, hits)
+            hits = matched(self.catalog, state, examples[0], (ids[0], near), hits)
         nearest = hits[0] if hits and asked.spec.min_match is not None else None
         return Ranking(
             query=" + ".join(e.name for e in examples),
