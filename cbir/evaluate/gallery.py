@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from cbir.catalog import FeatureCache
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.embed import Projection, fit_gallery
-from cbir.evaluate.embedding import embed_files
+from cbir.evaluate.embedding import Embedded, embed_files
 from cbir.evaluate.fitting import fitted
 from cbir.query import Index
 from cbir.types import Failure, Ids, Vectors
@@ -93,17 +93,21 @@ def of_files(
     """
     embedder = fitted(embedder, paths, cache)
     embedded = embed_files(paths, embedder, cache, advance)
-    failed = {position for position, _ in embedded.failed}
-    first: dict[bytes, int] = {}
-    for position, content in enumerate(embedded.contents):
-        if position not in failed:
-            first.setdefault(content, position)
-    first = dict(sorted(first.items()))
-    places = np.array(list(first.values()), np.int64)
+    places = by_content(embedded, range(len(paths)))
     return of_features(
-        name, list(first), [paths[i] for i in places], embedder,
+        name, [embedded.contents[i] for i in places], [paths[i] for i in places], embedder,
         embedded.features[places], spec, tuple(failure for _, failure in embedded.failed),
     )  # fmt: skip
+
+
+def by_content(embedded: Embedded, positions: Iterable[int]) -> list[int]:
+    """Of these positions the first of each content, by content; those that failed are left out."""
+    failed = {position for position, _ in embedded.failed}
+    first: dict[bytes, int] = {}
+    for position in positions:
+        if position not in failed:
+            first.setdefault(embedded.contents[position], position)
+    return [first[content] for content in sorted(first)]
 
 
 def of_features(  # noqa: PLR0913

@@ -26,7 +26,7 @@ from cbir.evaluate.calibrate import (
 from cbir.evaluate.embedding import embed_files
 from cbir.evaluate.families import first_standing, neighbours, take_out
 from cbir.evaluate.fitting import fitted
-from cbir.evaluate.gallery import Gallery, of_features
+from cbir.evaluate.gallery import Gallery, by_content, of_features
 from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.metrics import bootstrap_interval
 from cbir.images.edits import EDITS, Edit
@@ -227,17 +227,13 @@ def of_truth(
     embedder = fitted(embedder, [truth.paths[i] for i in truth.gallery.tolist()], cache)
     embedded = embed_files(truth.paths, embedder, cache, advance)
     failed = {position for position, _ in embedded.failed}
-    images = [image for image in truth.gallery.tolist() if image not in failed]
-    first: dict[bytes, int] = {}
-    for image in images:
-        first.setdefault(embedded.contents[image], image)
-    first = dict(sorted(first.items()))
-    chosen = list(first.values())
+    chosen = by_content(embedded, truth.gallery.tolist())
+    keys = [embedded.contents[i] for i in chosen]
     gallery = of_features(
-        truth.name, list(first), [truth.paths[i] for i in chosen], embedder,
+        truth.name, keys, [truth.paths[i] for i in chosen], embedder,
         embedded.features[chosen], spec, tuple(failure for _, failure in embedded.failed),
     )  # fmt: skip
-    place = {content: row for row, content in enumerate(first)}
+    place = {content: row for row, content in enumerate(keys)}
     queries = [q.image for q in truth.queries if q.image not in failed]
     own = [{place[c]} if (c := embedded.contents[i]) in place else set() for i in queries]
     labels = [truth.labels[i] for i in chosen]
