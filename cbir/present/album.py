@@ -13,6 +13,15 @@ from cbir.present.thumbnails import Preview, jpeg, preview, to_data_uri
 
 
 @dataclass(frozen=True, slots=True)
+class AlbumPage:
+    """A finished page, how many pictures it holds, and how many files it had to show in grey."""
+
+    html: str
+    pictures: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shot:
     """A picture that the report shows.
 

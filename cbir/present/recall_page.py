@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cbir
-from cbir.present.album import Album, Picture, Shot
+from cbir.present.album import Album, AlbumPage, Picture, Shot
 from cbir.present.names import visible
 from cbir.present.numbers import count, percent
 from cbir.present.recall_plots import (
@@ -135,16 +135,7 @@ class _PairView:
     times: str
 
 
-@dataclass(frozen=True, slots=True)
-class RecallPage:
-    """A finished page, how many pictures it holds, and how many files it had to show in grey."""
-
-    html: str
-    pictures: int
-    missing: int
-
-
-def recall_page(report: RecallReport) -> RecallPage:
+def recall_page(report: RecallReport) -> AlbumPage:
     """The whole page. Files that are missing or broken are shown as a grey stand-in."""
     album = Album()
     views = {
@@ -168,7 +159,7 @@ def recall_page(report: RecallReport) -> RecallPage:
         visible=visible,
         **views,
     )
-    return RecallPage(html, album.embedded, len(album.missing))
+    return AlbumPage(html, album.embedded, len(album.missing))
 
 
 def _facts(report: RecallReport) -> list[str]:

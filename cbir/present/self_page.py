@@ -12,7 +12,7 @@ import cbir
 from cbir.errors import ImageError
 from cbir.images.decode import DecodeOptions, decode
 from cbir.images.edits import EDITS
-from cbir.present.album import Album, Picture, Shot
+from cbir.present.album import Album, AlbumPage, Picture, Shot
 from cbir.present.names import visible
 from cbir.present.numbers import count
 from cbir.present.recall_page import Value, bar_length, number_text
@@ -71,15 +71,6 @@ class SelfPageReport:
 
 
 @dataclass(frozen=True, slots=True)
-class SelfPage:
-    """A finished page, how many pictures it holds, and how many files it had to show in grey."""
-
-    html: str
-    pictures: int
-    missing: int
-
-
-@dataclass(frozen=True, slots=True)
 class _MissView:
     query: Picture
     source: Picture
@@ -87,7 +78,7 @@ class _MissView:
     words: str
 
 
-def self_page(report: SelfPageReport) -> SelfPage:
+def self_page(report: SelfPageReport) -> AlbumPage:
     """The whole page. Files that are missing or broken are shown as a grey stand-in."""
     album = Album()
     examples = [
@@ -109,7 +100,7 @@ def self_page(report: SelfPageReport) -> SelfPage:
         share=bar_length,
         visible=visible,
     )
-    return SelfPage(html, album.embedded + edited, len(album.missing))
+    return AlbumPage(html, album.embedded + edited, len(album.missing))
 
 
 def _view(edit: str, miss: Miss, side: int, album: Album) -> _MissView:

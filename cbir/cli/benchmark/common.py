@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from cbir.config import FeatureExtractor
     from cbir.evaluate import Truth
+    from cbir.present.album import AlbumPage
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -125,6 +126,21 @@ def check_html(file: str | None) -> None:
     folder = os.path.dirname(os.path.abspath(file))
     if os.path.isdir(file) or not os.path.isdir(folder):
         raise UsageError(f"--html: expected a file in a folder that is there; received {file}.")
+
+
+def write_album_page(file: str, page: AlbumPage) -> None:
+    """Write a report with pictures, and say where it is and what it could not show."""
+    from cbir.cli.output import note
+    from cbir.present import count, write_page
+
+    write_page(file, page.html)
+    note(f"Report: {file} ({count(page.pictures, 'picture')} embedded)")
+    if page.missing:
+        note(
+            f"{count(page.missing, 'picture')} could not be read, and are grey in the report. "
+            "Where they were moved, name their folder: "
+            f"cbir benchmark recall FOLDER --rescore DIR --html {file}"
+        )
 
 
 def machine() -> dict[str, Any]:

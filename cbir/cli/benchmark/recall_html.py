@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cbir.cli.benchmark.common import number
+from cbir.cli.benchmark.common import number, write_album_page
 
 if TYPE_CHECKING:
     from cbir.evaluate import Answers
@@ -43,19 +43,9 @@ MEANINGS = {
 
 def write_html(file: str, system: Answers, floor: Answers) -> None:
     """Write the report, and say where it is and what it could not show."""
-    from cbir.cli.output import note
-    from cbir.present import count, write_page
     from cbir.present.recall_page import recall_page
 
-    page = recall_page(report_of(system, floor))
-    write_page(file, page.html)
-    note(f"Report: {file} ({count(page.pictures, 'picture')} embedded)")
-    if page.missing:
-        note(
-            f"{count(page.missing, 'picture')} could not be read, and are grey in the report. "
-            "Where they were moved, name their folder: "
-            f"cbir benchmark recall FOLDER --rescore DIR --html {file}"
-        )
+    write_album_page(file, recall_page(report_of(system, floor)))
 
 
 def report_of(system: Answers, floor: Answers) -> RecallReport:

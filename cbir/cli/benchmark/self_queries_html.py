@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from cbir.cli.benchmark.common import write_album_page
+
 if TYPE_CHECKING:
     from cbir.evaluate import Attack, SelfAnswers
     from cbir.present.self_page import EditBar, Example, SelfPageReport
@@ -15,19 +17,9 @@ MISSES_SHOWN = 4
 
 def write_self_page(file: str, answers: SelfAnswers) -> None:
     """Write the page, and say where it is and what it could not show."""
-    from cbir.cli.output import note
-    from cbir.present import count, write_page
     from cbir.present.self_page import self_page
 
-    page = self_page(page_of(answers))
-    write_page(file, page.html)
-    note(f"Report: {file} ({count(page.pictures, 'picture')} embedded)")
-    if page.missing:
-        note(
-            f"{count(page.missing, 'picture')} could not be read, and are grey in the report. "
-            "Where they were moved, name their folder: "
-            f"cbir benchmark recall FOLDER --rescore DIR --html {file}"
-        )
+    write_album_page(file, self_page(page_of(answers)))
 
 
 def page_of(answers: SelfAnswers) -> SelfPageReport:
