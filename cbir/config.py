@@ -57,7 +57,7 @@ class EmbedderSpec(Settings):
     """Everything that makes a feature from a file, but for the arrays.
 
     backbone    a name of the registry, e.g. "efficientnet-lite0"
-    weights     "imagenet", "file" (given by the user) or "random:SEED"
+    weights     "imagenet", "file" (given by the user), "trained" (by cbir) or "random:SEED"
     cut         layer whose output is pooled; "" = the last one before the classifier
     pooling     "gap" (global average pooling)
     input_size  side of the square input, pixels
@@ -72,6 +72,11 @@ class EmbedderSpec(Settings):
     input_size: int = 224
     resize: ResizePolicy = "squash"
     decoding: str = DECODING
+
+    @property
+    def carried(self) -> bool:
+        """Whether its arrays are in the saved embedder only: settings do not make it again."""
+        return self.weights in ("file", "trained")
 
     def __post_init__(self) -> None:
         if self.resize not in get_args(ResizePolicy):

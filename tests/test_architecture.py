@@ -12,20 +12,20 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cbir"
 # A room may import rooms of a smaller number, and, within a room, itself.
 LAYER = {
-    "__main__": 90, "cli": 80, "lifecycle": 70, "evaluate": 60, "query": 50, "embed": 41,
+    "__main__": 90, "cli": 80, "lifecycle": 70, "train": 70, "evaluate": 60, "query": 50, "embed": 41,
     "index": 41, "backbones": 40, "catalog": 40, "present": 40, "images": 30, "config": 20,
     "types": 10, "errors": 0,
 }  # fmt: skip
 STRANGERS = {frozenset(pair) for pair in (
-    ("embed", "catalog"), ("index", "backbones"), ("index", "embed"))}  # fmt: skip
+    ("lifecycle", "train"), ("embed", "catalog"), ("index", "backbones"), ("index", "embed"))}  # fmt: skip
 HOMES = {
-    "keras": {"backbones", "embed"},
-    "tensorflow": {"backbones", "embed"},
+    "keras": {"backbones", "embed", "train"},
+    "tensorflow": {"backbones", "embed", "train"},
     "faiss": {"index"},
     "PIL": {"images", "present"},
     "pillow_heif": {"images"},
     "skimage": {"images", "evaluate"},
-    "sklearn": {"evaluate"},
+    "sklearn": {"evaluate", "train"},
     "threadpoolctl": {"evaluate"},
     "matplotlib": {"present"},
     "click": {"cli"},
@@ -135,7 +135,7 @@ HEAVY = {"tensorflow", "keras", "torch", "jax", "skimage", "scipy"}
         "import cbir; cbir.Index; cbir.build; cbir.EmbedderSpec",
         "import cbir.cli",
         "import cbir.images, cbir.present, cbir.catalog, cbir.index, cbir.query, cbir.lifecycle",
-        "import cbir.backbones, cbir.embed, cbir.evaluate",
+        "import cbir.backbones, cbir.embed, cbir.evaluate, cbir.train",
     ],
 )
 def test_importing_costs_no_network(code: str) -> None:

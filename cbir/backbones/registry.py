@@ -241,6 +241,10 @@ def _seed(weights: str) -> int | None:
     kind, _, seed = weights.partition(":")
     if kind == "random" and seed.isdecimal():
         return int(seed)
+    if weights == "trained":
+        raise WeightsError(
+            "weights: a trained embedder is in its folder only; expected that folder as embedder."
+        )
     if weights not in ("imagenet", "file"):
         raise UsageError(f"weights: expected imagenet, file or random:SEED; received {weights!r}.")
     return None

@@ -176,7 +176,7 @@ def _embedder_faults(catalog: Catalog, row: EmbedderRow) -> Iterator[Fault]:
             yield Fault("fingerprint unknown", 1, (note,), remedy, repairable=False)
         return
     spec = EmbedderSpec.from_dict(json.loads(row.spec))
-    if spec.weights == "file" or spec.backbone not in names():
+    if spec.carried or spec.backbone not in names():
         note = f"{spec.backbone} with weights {spec.weights}: {row.fingerprint}"
         yield Fault("fingerprint unknown", 1, (note,), remedy, repairable=False)
 

@@ -81,7 +81,7 @@ class IndexEmbedder:
             self.spec = self._request.spec()
         if row is not None and self._given:
             self._check(EmbedderSpec.from_dict(json.loads(row.spec)))
-            if self.spec.weights == "file" or self._loaded is not None:
+            if self.spec.carried or self._loaded is not None:
                 self.get()
 
     def _check(self, own: EmbedderSpec) -> None:

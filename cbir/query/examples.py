@@ -36,7 +36,7 @@ def own_embedder(index: str, row: EmbedderRow) -> FeatureExtractor:
     saved = os.path.join(index, "embedder")
     spec = EmbedderSpec.from_dict(json.loads(row.spec))
     # A stock embedder needs no folder; one that a killed run left there is not this one.
-    if spec.weights == "file" or (os.path.isdir(saved) and _saved_as(saved) == row.fingerprint):
+    if spec.carried or (os.path.isdir(saved) and _saved_as(saved) == row.fingerprint):
         embedder = Embedder.load(saved)
     else:
         embedder = Embedder.from_spec(spec)
