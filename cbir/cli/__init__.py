@@ -13,6 +13,7 @@ from cbir import __version__
 from cbir.cli.benchmark import benchmark_command
 from cbir.cli.check import check_command
 from cbir.cli.export import export_command
+from cbir.cli.finetune import finetune_command
 from cbir.cli.index import index_command
 from cbir.cli.info import info_command
 from cbir.cli.models import models_command
@@ -47,6 +48,7 @@ for _command in (
     remove_command,
     export_command,
     models_command,
+    finetune_command,
     sample_command,
     benchmark_command,
 ):

@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from cbir.embed import Embedder
 from cbir.errors import UsageError
@@ -101,7 +100,7 @@ class Run:
                 self.progress.best, self.progress.best_score = self.progress.epochs - 1, score
                 self.best = state["best"] = self.network.get_weights()
             for name, variables in self._variables().items():
-                state[name] = [ops.convert_to_numpy(v) for v in variables]
+                state[name] = [v.numpy() for v in variables]
             self.checkpoint.save(self.progress, state)
             yield figures
 
@@ -132,7 +131,7 @@ class Run:
                 f"--learning-rate than {self.recipe.learning_rate:g}."
             )
         trained = time.perf_counter() - start
-        figures = {"loss": loss, **self._validate(), "train_s": trained}
+        figures = {"epoch": number + 1, "loss": loss, **self._validate(), "train_s": trained}
         return {**figures, "seconds": time.perf_counter() - start}
 
     def _partners(self) -> dict[int, Ids]:
@@ -194,7 +193,6 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
 
 def _compiled(network: Any, criterion: Any, recipe: Recipe, steps: int) -> Any:
     """Network and loss, ready for `fit`: groups of weights, schedule, accumulation."""
-    criterion.build((None, int(network.output_shape[-1])))
     learner = Learner(network, criterion)
     learner.build(network.input_shape)
     factors = {v.path: recipe.loss_factor for v in criterion.trainable_variables}

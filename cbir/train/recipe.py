@@ -11,6 +11,7 @@ from cbir.config import Settings
 from cbir.errors import UsageError
 from cbir.images.augment import Augmentation
 from cbir.train.freezing import check_plan
+from cbir.train.losses import checked
 from cbir.train.sampling import BatchSpec
 from cbir.train.split import SplitSpec
 
@@ -88,17 +89,16 @@ class Recipe(Settings):
                 raise UsageError(
                     f"{name}: expected a number above 0; received {getattr(self, name)}."
                 )
-        self.options()
+        checked(self.loss, self.options(), self.memory)
 
-    def options(self) -> dict[str, float]:
-        """The loss's options as numbers; UsageError where one is no "name=number"."""
+    def options(self) -> dict[str, str]:
+        """The loss's options by name; UsageError where one is no "name=value"."""
         made = {}
         for text in self.loss_options:
-            name, _, value = text.partition("=")
-            try:
-                made[name.strip()] = float(value)
-            except ValueError:
-                raise UsageError(f"loss option: expected NAME=NUMBER; received {text!r}.") from None
+            name, _, value = (part.strip() for part in text.partition("="))
+            if not name or not value:
+                raise UsageError(f"loss option: expected NAME=VALUE; received {text!r}.")
+            made[name] = value
         return made
 
     @classmethod

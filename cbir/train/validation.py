@@ -17,10 +17,14 @@ METRICS = ("recall@1", "mAP", "MAP@R")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """Validation pictures as queries. `truth` counts rows of `pictures` (int64, of the samples)."""
+    """Validation pictures as queries. `truth` counts rows of `pictures` (int64, of the samples).
+
+    `by_class`: the queries' classes are not trained on.
+    """
 
     truth: Truth
     pictures: Ids
+    by_class: bool
 
     def answers(self, features: Vectors, system: str) -> Answers:
         """Ranked by unit features float32 (m, d) of `pictures`, in their order."""
@@ -56,7 +60,7 @@ def validation(samples: Samples, made: Split) -> Validation | None:
         tuple(samples.paths[i] for i in used), tuple(samples.labels[i] for i in used),
         gallery.astype(np.int64), tuple(queries),
     )  # fmt: skip
-    return Validation(truth, used)
+    return Validation(truth, used, by_class)
 
 
 def means(answers: Answers) -> dict[str, float]:

@@ -1,0 +1,184 @@
+"""What `cbir finetune` says: the split, each epoch, before and after, and whether it helped."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from cbir.cli.benchmark.common import between, machine, number, pair
+
+if TYPE_CHECKING:
+    from cbir.train.finetune import Outcome
+    from cbir.train.prepared import Prepared
+    from cbir.train.recipe import Recipe
+
+MAIN = "MAP@R"
+"""The metric that decides: it is what early stopping looks at."""
+
+
+def split_lines(prepared: Prepared, recipe: Recipe) -> list[str]:
+    """How the pictures were divided, for people."""
+    from cbir.present import count
+
+    samples, made = prepared.samples, prepared.split
+    labels = samples.numbers()
+    train = len(set(labels[made.train]))
+    lines = [f"{count(len(made.train), 'picture')} of {count(train, 'class', 'classes')} to learn "
+             "from."]  # fmt: skip
+    if prepared.validation is not None:
+        kept = len(set(labels[made.validation]))
+        how = (
+            f"{count(kept, 'class', 'classes')} that are not learned from"
+            if prepared.validation.by_class
+            else f"the same {count(kept, 'class', 'classes')}"
+        )
+        lines[0] += f" Validation: {count(len(made.validation), 'picture')} of {how}."
+    else:
+        lines[0] += " No validation: the last epoch counts, whether it is better or not."
+    if made.duplicates:
+        lines.append(
+            f"{count(made.duplicates, 'picture')} have near-duplicates (score "
+            f"{recipe.split.duplicate:g} or more), which stay on one side of the split."
+        )
+    apart = len(made.left_out) - prepared.unlabelled
+    if apart:
+        lines.append(f"{count(apart, 'picture')} left out: too like a validation picture.")
+    if prepared.unlabelled:
+        lines.append(f"{count(prepared.unlabelled, 'picture')} left out: no label.")
+    single = _single(prepared)
+    if single:
+        lines.append(
+            f"{count(single, 'class', 'classes')} with one picture: shown as several random "
+            "versions of it."
+        )
+    return lines
+
+
+def _single(prepared: Prepared) -> int:
+    from collections import Counter
+
+    labels = prepared.samples.numbers()[prepared.split.train]
+    return sum(1 for n in Counter(labels.tolist()).values() if n == 1)
+
+
+def epoch_line(figures: dict[str, float], recipe: Recipe) -> str:
+    """One epoch in a line."""
+    parts = [f"epoch {figures['epoch']:.0f}/{recipe.epochs}", f"loss {figures['loss']:.3f}"]
+    parts += [f"{name} {number(figures[name])}" for name in ("recall@1", "mAP", MAIN)
+              if name in figures]  # fmt: skip
+    return "  ".join([*parts, f"{figures['seconds']:.0f} s"])
+
+
+def comparison(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Each metric before and after, with the paired difference and its 95 % interval."""
+    from cbir.evaluate.protocol import compare
+    from cbir.train.validation import means
+
+    if outcome.before is None or outcome.after is None:
+        return {}
+    before, after = means(outcome.before), means(outcome.after)
+    made = {}
+    for name in before:
+        mean, low, high = compare(outcome.before, outcome.after, name)
+        made[name] = {"before": before[name], "after": after[name],
+                      "difference": mean, "interval": (low, high)}  # fmt: skip
+    return made
+
+
+def verdict(found: dict[str, dict[str, Any]]) -> str:
+    """ "better", "worse", "unclear" by the interval of MAP@R, or "unknown" without validation."""
+    if not found or math.isnan(found[MAIN]["difference"]):
+        return "unknown"
+    low, high = found[MAIN]["interval"]
+    return "better" if low > 0 else "worse" if high < 0 else "unclear"
+
+
+SENTENCES = {
+    "better": "It is better on the validation pictures.",
+    "unclear": "It did not clearly help: the interval includes 0. More pictures or classes may.",
+    "worse": "It did not help: it is worse on the validation pictures. Keep the plain embedder.",
+    "unknown": "Nothing was kept for validation, so it is not known whether it helps.",
+}
+
+
+def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
+    """The table of before and after, and what follows from it."""
+    from cbir.present import columns, human_duration
+
+    found = comparison(outcome)
+    lines = []
+    if found:
+        rows = [
+            (name, number(row["before"]), number(row["after"]), signed(row["difference"]),
+             between(row["interval"]))
+            for name, row in found.items()
+        ]  # fmt: skip
+        header = ("validation", "before", "after", "difference", "95 % interval")
+        lines.append(columns(header, rows).rstrip("\n"))
+    if "accuracy" in outcome.notes:
+        lines.append(f"Classified right: {number(outcome.notes['accuracy'])}")
+    word = verdict(found)
+    lines.append(SENTENCES[word])
+    epochs = outcome.progress.epochs
+    if epochs:
+        each = sum(f["seconds"] for f in outcome.progress.history) / epochs
+        lines.append(
+            f"Epoch {outcome.progress.best + 1} of {epochs} counts; {each:.0f} s an epoch, "
+            f"{human_duration(outcome.seconds)} in all."
+        )
+    else:
+        lines.append(f"Fitted in {human_duration(outcome.seconds)}.")
+    lines.append(f"Embedder: {output} ({outcome.embedder.feature_dims} dims)")
+    if word in ("better", "unknown"):
+        lines.append(
+            f"Next: cbir adopt {output} -i INDEX, or cbir index FOLDER --embedder {output}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign: "+.123"."""
+    return number(value) if value < 0 else f"+{number(value)}"
+
+
+def as_json(outcome: Outcome, recipe: Recipe, output: str) -> str:
+    """Everything, for machines."""
+    found = comparison(outcome)
+    data = {
+        "embedder": output,
+        "fingerprint": outcome.embedder.fingerprint,
+        "dims": outcome.embedder.feature_dims,
+        "verdict": verdict(found),
+        "metrics": {
+            name: {**{k: round(row[k], 6) for k in ("before", "after", "difference")},
+                   "interval": pair(row["interval"])}
+            for name, row in found.items()
+        },
+        "split": split_numbers(outcome.prepared),
+        "layers": {"learning": outcome.layers[0], "of": outcome.layers[1]},
+        "epochs": outcome.progress.history,
+        "best_epoch": outcome.progress.best + 1 if outcome.progress.epochs else None,
+        "resumed_epochs": outcome.resumed,
+        "notes": dict(outcome.notes),
+        "recipe": recipe.to_dict(),
+        "failures": [{"path": f.path, "reason": f.reason} for f in outcome.prepared.failures],
+        "seconds": round(outcome.seconds, 3),
+        "machine": machine(),
+    }  # fmt: skip
+    return json.dumps(data, indent=2) + "\n"
+
+
+def split_numbers(prepared: Prepared) -> dict[str, Any]:
+    """The split in numbers."""
+    labels, made = prepared.samples.numbers(), prepared.split
+    return {
+        "train": len(made.train),
+        "train_classes": len(set(labels[made.train].tolist())),
+        "validation": len(made.validation),
+        "validation_classes": len(set(labels[made.validation].tolist())),
+        "by_class": prepared.validation is not None and prepared.validation.by_class,
+        "left_out": len(made.left_out) - prepared.unlabelled,
+        "unlabelled": prepared.unlabelled,
+        "in_duplicate_groups": made.duplicates,
+    }
