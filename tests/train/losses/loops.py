@@ -232,10 +232,9 @@ def drawn(apart: Array, labels: Array, layer: Any) -> Triplets:
     ]
 
 
-def sphere_log_weight(distance: float, dims: int, cutoff: float = 0.5) -> float:
-    d = max(distance, cutoff)
-    density = d ** (dims - 2) * max(1 - d * d / 4, 1e-6) ** ((dims - 3) / 2)
-    return -math.log(density)
+def sphere_log_weight(distance: float, dims: int) -> float:
+    d = min(max(distance, 0.5), 1.4)
+    return -((dims - 2) * math.log(d) + (dims - 3) / 2 * math.log(1 - d * d / 4))
 
 
 def n_pair(rows: Array, labels: Array, layer: Any, _: Sequence[Array]) -> float:
