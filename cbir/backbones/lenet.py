@@ -2,10 +2,10 @@
 Recognition (Proceedings of the IEEE 86(11), 1998), section II.B and figure 2.
 
 32 x 32 grey input (a 28 x 28 digit with a margin of 2), background -0.1 and ink 1.175, tanh, 61,706
-parameters with 10 classes. As usual today, and unlike the paper: each map of C3 sees all six maps of
-S2 (table I leaves some out, to break the symmetry and save multiplications), S2 and S4 are plain
-averages without trainable coefficient, and the outputs are logits in place of radial basis
-functions. RGB is made grey inside the network.
+parameters with 10 classes. As usual today, and unlike the paper: each map of C3 sees all six of S2
+(table I leaves some out, to break the symmetry and save multiplications), S2 and S4 are plain
+averages without trainable coefficients, the tanh is not scaled, and the outputs are logits in place
+of radial basis functions. RGB is made grey inside the network.
 """
 
 from __future__ import annotations

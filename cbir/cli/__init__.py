@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from cbir import __version__
+from cbir.cli.backbone import backbone_command
 from cbir.cli.benchmark import benchmark_command
 from cbir.cli.check import check_command
 from cbir.cli.export import export_command
@@ -48,6 +49,7 @@ for _command in (
     export_command,
     models_command,
     sample_command,
+    backbone_command,
     benchmark_command,
 ):
     cli.add_command(_command)
