@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "cbir"
 # A room may import rooms of a smaller number, and, within a room, itself.
 LAYER = {
     "__main__": 90, "cli": 80, "lifecycle": 70, "train": 70, "evaluate": 60, "query": 50,
-    "embed": 41, "index": 41, "backbones": 40, "catalog": 40, "present": 40, "images": 30, "config": 20,
-    "types": 10, "errors": 0,
+    "embed": 41, "index": 41, "backbones": 40, "catalog": 40, "present": 40, "images": 30,
+    "config": 20, "types": 10, "errors": 0,
 }  # fmt: skip
 STRANGERS = {frozenset(pair) for pair in (
     ("lifecycle", "train"), ("embed", "catalog"),

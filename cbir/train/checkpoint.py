@@ -1,0 +1,128 @@
+"""Where a training stands, on disk after every epoch: a kill costs the epoch in flight.
+
+A folder beside the result, with `state.json` and plain NumPy arrays (no pickle). Each state is
+written under a new name, flushed, and then named by `state.json`, which is replaced at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbir.errors import OperationFailedError, UsageError
+
+VERSION = 1
+STATE = "state.json"
+
+Array = NDArray[Any]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known after some epochs: figures of each, which was best, and since when it is."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: int = -1
+    best_score: float = float("-inf")
+
+    @property
+    def epochs(self) -> int:
+        """How many are done."""
+        return len(self.history)
+
+
+class Checkpoint:
+    """The state of one training in a folder. `key` says of which: recipe, data and base."""
+
+    def __init__(self, folder: str, key: Mapping[str, Any]) -> None:
+        self.folder, self.key = folder, json.loads(json.dumps(key))
+
+    def load(self) -> tuple[Progress, dict[str, list[Array]]] | None:
+        """Progress and the arrays by name ("learner", "optimizer", "best"); None where there is no
+        state. Raises UsageError where the state is of another training."""
+        try:
+            with open(os.path.join(self.folder, STATE), encoding="utf-8") as file:
+                state = json.load(file)
+            if state["version"] != VERSION:
+                raise ValueError(state["version"])
+            self._check(state["key"])
+            progress = Progress(state["history"], state["best"], state["best_score"])
+            names = {"last": state["last"], "best": state["best_file"]}
+            arrays = {
+                **_read(os.path.join(self.folder, names["last"])),
+                **_read(os.path.join(self.folder, names["best"])),
+            }
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{self.folder} holds the state of a training that cannot be read ({error}). "
+                "Remove that folder to begin anew."
+            ) from None
+        return progress, arrays
+
+    def _check(self, key: Mapping[str, Any]) -> None:
+        if key == self.key:
+            return
+        differ = sorted(name for name in {*key, *self.key} if key.get(name) != self.key.get(name))
+        raise UsageError(
+            f"{self.folder} holds an unfinished training with other settings ({', '.join(differ)} "
+            "differ). Run it to its end with those, remove that folder to begin anew, or name "
+            "another result."
+        )
+
+    def save(self, progress: Progress, arrays: Mapping[str, Sequence[Array]]) -> None:
+        """Write the state; `arrays` hold "best" only where the last epoch is the best one."""
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            last = f"epoch-{progress.epochs:04d}.npz"
+            best = f"best-{progress.best + 1:04d}.npz"
+            _write(os.path.join(self.folder, last),
+                   {k: v for k, v in arrays.items() if k != "best"})  # fmt: skip
+            if "best" in arrays:
+                _write(os.path.join(self.folder, best), {"best": arrays["best"]})
+            state = {
+                "version": VERSION, "key": self.key, "history": progress.history,
+                "best": progress.best, "best_score": progress.best_score, "last": last,
+                "best_file": best,
+            }  # fmt: skip
+            path = os.path.join(self.folder, STATE)
+            with open(path + ".new", "w", encoding="utf-8") as file:
+                json.dump(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(path + ".new", path)
+            for name in set(os.listdir(self.folder)) - {STATE, last, best}:
+                os.unlink(os.path.join(self.folder, name))
+        except OSError as error:
+            raise OperationFailedError(
+                f"The training's state cannot be written to {self.folder} "
+                f"({error.strerror or error}). Free space, then run the same command: it goes on."
+            ) from None
+
+    def remove(self) -> None:
+        """The training is over: its state goes."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _write(path: str, parts: Mapping[str, Sequence[Array]]) -> None:
+    named = {f"{name}.{i:05d}": a for name, some in parts.items() for i, a in enumerate(some)}
+    with open(path, "wb") as file:
+        np.savez(file, **named)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: str) -> dict[str, list[Array]]:
+    made: dict[str, list[Array]] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in sorted(arrays.files):
+            made.setdefault(name.rpartition(".")[0], []).append(arrays[name])
+    return made

@@ -1,0 +1,115 @@
+"""Which layers learn: freeze plans by name, by share, by stage; BatchNorm as it is by default."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cbir.errors import UsageError
+
+PLANS = "head, last, blocks:N, share:X, all, from:LAYER, or a pattern of layer names (block6*)"
+
+
+def check_plan(plan: str) -> None:
+    """UsageError where the text is no plan; whether a layer is there is seen later."""
+    kind, _, value = plan.partition(":")
+    try:
+        good = {
+            "blocks": lambda: int(value) >= 1,
+            "share": lambda: 0 < float(value) <= 1,
+            "from": lambda: bool(value),
+        }.get(kind, lambda: bool(plan.strip()) and ":" not in plan)()
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"layers: expected {PLANS}; received {plan!r}.")
+
+
+def flat_layers(model: Any) -> list[Any]:
+    """All layers in order, those of nested models in their place, without the models."""
+    return list(_walk(model))
+
+
+def _walk(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _walk(layer)
+        else:
+            yield layer
+
+
+def stages(layers: Sequence[Any]) -> list[list[Any]]:
+    """Layers in runs of one spatial size, first to last: what `blocks:N` counts from the end.
+
+    A run ends where the height or width of the output changes; what has no places any more (after
+    the pooling) belongs to the last one.
+    """
+    runs: list[list[Any]] = []
+    size: Any = object()
+    for layer in layers:
+        shape = getattr(getattr(layer, "output", None), "shape", None)
+        if shape is not None and len(shape) == 4 and tuple(shape[1:3]) != size:
+            size = tuple(shape[1:3])
+            runs.append([])
+        if not runs:
+            runs.append([])
+        runs[-1].append(layer)
+    return runs
+
+
+def freeze(model: Any, plan: str, train_norms: bool = False) -> tuple[int, int]:
+    """Set which layers of the truncated network learn; the number that do, and of all with weights.
+
+    plan: see `PLANS`; "share:X" is the last X of the layers that have weights. Layers with running
+    statistics (BatchNorm) stay frozen, statistics and scales, unless `train_norms`. Raises
+    UsageError where no layer fits.
+    """
+    check_plan(plan)
+    everything = flat_layers(model)
+    weighty = [layer for layer in everything if layer.weights]
+    chosen = _chosen(everything, weighty, plan)
+    learn = 0
+    for layer in everything:
+        norm = (
+            type(layer).__name__.endswith("BatchNormalization")
+            or "Normalization" == type(layer).__name__
+        )
+        layer.trainable = id(layer) in chosen and (train_norms or not norm)
+        learn += bool(layer.trainable and layer.weights)
+    _unfreeze_models(model)
+    return learn, len(weighty)
+
+
+def _unfreeze_models(model: Any) -> None:
+    """A nested model that is frozen freezes its layers: only layers are frozen here."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            layer._trainable = True  # its setter would set every layer
+            _unfreeze_models(layer)
+    model._trainable = True
+
+
+def _chosen(everything: Sequence[Any], weighty: Sequence[Any], plan: str) -> set[int]:
+    kind, _, value = plan.partition(":")
+    if plan == "head":
+        return set()
+    if plan == "all":
+        return {id(layer) for layer in everything}
+    if kind == "share":
+        return {id(layer) for layer in weighty[round(len(weighty) * (1 - float(value))) :]}
+    if plan == "last" or kind == "blocks":
+        runs = stages(everything)
+        last = runs[-(int(value) if value else 1) :]
+        return {id(layer) for run in last for layer in run}
+    names = [layer.name for layer in everything]
+    if kind == "from":
+        if value not in names:
+            raise UsageError(f"layers: expected a layer of the network; received {value!r}. "
+                             "`cbir models NAME` lists them.")  # fmt: skip
+        return {id(layer) for layer in everything[names.index(value) :]}
+    found = {id(layer) for layer in everything if fnmatch.fnmatchcase(layer.name, plan)}
+    if not found:
+        raise UsageError(f"layers: expected {PLANS}; received {plan!r}, which fits no "
+                         f"layer, such as {', '.join(names[-3:])}.")  # fmt: skip
+    return found

@@ -1,0 +1,106 @@
+"""The network that learns: truncated CNN, linear head, loss; and its way back to an embedder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from cbir.embed import Embedder, Projection
+from cbir.train.freezing import flat_layers
+from cbir.types import Vectors
+
+
+class Learner(keras.Model):
+    """`fit` on (pixels, class numbers): the loss is a layer that takes what the network gives."""
+
+    def __init__(self, network: Any, criterion: Any) -> None:
+        super().__init__(name="learner")
+        self.network, self.criterion = network, criterion
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Pixels uint8 (n, s, s, 3) → float (n, d), not of unit length."""
+        return self.network(inputs, training=training)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:  # fmt: skip
+        """The criterion's scalar, and what layers add."""
+        loss = self.criterion(y_pred, y)
+        for extra in self.losses:
+            loss = loss + ops.cast(extra, loss.dtype)
+        return loss
+
+
+def with_head(embedder: Embedder, start: Projection | None, dims: int, seed: int) -> Any:
+    """The embedder's network with a linear layer on top: uint8 (n, s, s, 3) → float (n, dims).
+
+    `start` (float32 components (d, f), d at most `dims`) is where the layer begins: at the
+    projection that the index would use, so that training begins where the plain embedder is. None:
+    random and orthogonal. dims 0: no layer on top.
+    """
+    model = embedder.model
+    if not dims:
+        return keras.Model(model.input, model.output, name="network")
+    head = layers.Dense(
+        dims, name="head", dtype="float32",
+        kernel_initializer=keras.initializers.Orthogonal(seed=seed),
+    )  # fmt: skip
+    made = keras.Model(model.input, head(model.output), name="network")
+    if start is not None and start.components is not None:
+        kernel, bias = head.get_weights()
+        rows = start.components[:dims]
+        kernel[:, : len(rows)] = rows.T
+        bias[: len(rows)] = -(rows @ start.mean)
+        head.set_weights([kernel, bias])
+    return made
+
+
+def to_embedder(network: Any, base: Embedder) -> Embedder:
+    """The trained network as an embedder of its own: unit features, weights "trained".
+
+    It has a copy of every layer, in float32: training may go on meanwhile.
+    """
+    copy = keras.models.clone_model(network, clone_function=_plain)
+    copy.set_weights(network.get_weights())
+    outputs = layers.UnitNormalization(name="unit")(copy.output)
+    made = keras.Model(copy.input, outputs, name="embedder")
+    return type(base)(replace(base.spec, weights="trained"), made)
+
+
+def _plain(layer: Any) -> Any:
+    """The same layer in float32."""
+    config = layer.get_config()
+    return type(layer).from_config({**config, "dtype": "float32"} if "dtype" in config else config)
+
+
+def unit_features(network: Any, pixels: Any, batch: int = 32) -> Vectors:
+    """What the network gives for uint8 (n, s, s, 3) now, at unit length: float32 (n, d)."""
+    parts = [
+        ops.convert_to_numpy(network.predict_on_batch(_filled(pixels[i : i + batch], batch)))[
+            : len(pixels[i : i + batch])
+        ]
+        for i in range(0, len(pixels), batch)
+    ]
+    found = np.concatenate(parts).astype(np.float32)
+    return Projection.none(found.shape[1]).apply(found)
+
+
+def _filled(pixels: Any, size: int) -> Any:
+    """A batch filled up to one size, so that one graph serves all."""
+    if len(pixels) == size:
+        return np.ascontiguousarray(pixels)
+    fill = np.zeros((size - len(pixels), *pixels.shape[1:]), np.uint8)
+    return np.concatenate((pixels, fill))
+
+
+def set_precision(network: Any, policy: str) -> None:
+    """Compute in a dtype policy ("float32", "mixed_float16", "mixed_bfloat16"), but the head."""
+    for layer in flat_layers(network):
+        if layer.name != "head" and getattr(layer, "dtype_policy", None) is not None:
+            if type(layer).__name__ != "InputLayer":
+                layer.dtype_policy = policy

@@ -1,0 +1,113 @@
+"""Everything that decides how an embedder is trained: one frozen record, stored with the result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
+
+from cbir.config import Settings
+from cbir.errors import UsageError
+from cbir.images.augment import Augmentation
+from cbir.train.freezing import check_plan
+from cbir.train.sampling import BatchSpec
+from cbir.train.split import SplitSpec
+
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(Settings):
+    """How an embedder is fine-tuned. The defaults were chosen on class folds of grocery's training
+    part (docs/design/0009-finetune.md).
+
+    loss           name of a loss (`cbir.train.losses.LOSSES`)
+    loss_options   its options, "name=value" each
+    memory         embeddings of past batches that pair losses compare with too; 0: none
+    dims           length of the new embedding; 0: no head, the pooled features themselves
+    layers         which layers learn (`cbir.train.freezing.PLANS`)
+    train_norms    let BatchNorm learn too; else its statistics and scales stay
+    epochs         at most; early stopping keeps the best one
+    patience       epochs without a better MAP@R on validation before it stops; 0: never
+    learning_rate  of the network; head_factor and loss_factor: times as fast, for the new layer and
+                   for the weights of the loss
+    warm           epochs in which the rate rises; wait: epochs in which only head and loss learn
+    decay          decoupled weight decay of the network
+    accumulate     batches whose gradients are added up before a step
+    precision      float32, mixed_bfloat16 or mixed_float16
+    seed           of everything random
+    """
+
+    loss: str = "proxy-anchor"
+    loss_options: tuple[str, ...] = ()
+    memory: int = 0
+    dims: int = 256
+    layers: str = "share:0.67"
+    train_norms: bool = False
+    epochs: int = 8
+    patience: int = 3
+    learning_rate: float = 1e-4
+    head_factor: float = 1.0
+    loss_factor: float = 100.0
+    warm: float = 0.5
+    wait: float = 0.0
+    decay: float = 1e-4
+    accumulate: int = 1
+    precision: Precision = "float32"
+    seed: int = 0
+    batch: BatchSpec = field(default_factory=BatchSpec)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    split: SplitSpec = field(default_factory=SplitSpec)
+
+    def __post_init__(self) -> None:
+        check_plan(self.layers)
+        if self.precision not in get_args(Precision):
+            raise UsageError(
+                f"precision: expected one of {', '.join(get_args(Precision))}; received "
+                f"{self.precision!r}."
+            )
+        for name, low, high in (
+            ("dims", 0, 8192), ("epochs", 1, 10_000), ("patience", 0, 10_000),
+            ("memory", 0, 1_000_000), ("accumulate", 1, 1024), ("decay", 0, 1),
+            ("warm", 0, 10_000), ("wait", 0, 10_000),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UsageError(f"{name}: expected {low} to {high}; received {value}.")
+        for name in ("learning_rate", "head_factor", "loss_factor"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(
+                    f"{name}: expected a number above 0; received {getattr(self, name)}."
+                )
+        self.options()
+
+    def options(self) -> dict[str, float]:
+        """The loss's options as numbers; UsageError where one is no "name=number"."""
+        made = {}
+        for text in self.loss_options:
+            name, _, value = text.partition("=")
+            try:
+                made[name.strip()] = float(value)
+            except ValueError:
+                raise UsageError(f"loss option: expected NAME=NUMBER; received {text!r}.") from None
+        return made
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; UsageError where keys are unknown."""
+        parts: dict[str, type[Settings]] = {
+            "batch": BatchSpec, "augmentation": Augmentation, "split": SplitSpec,
+        }  # fmt: skip
+        whole: dict[str, Any] = {
+            k: parts[k].from_dict(v) if k in parts else v for k, v in data.items()
+        }
+        names = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(data) - names)
+        if unknown:
+            raise UsageError(f"Recipe: expected {', '.join(sorted(names))}; received also "
+                             f"{', '.join(unknown)}.")  # fmt: skip
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in whole.items()
+        }
+        return cls(**fields)

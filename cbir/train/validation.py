@@ -1,0 +1,69 @@
+"""How good an embedder is on the pictures kept for validation: the protocol, and before/after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cbir.evaluate.ground_truth import Query, Truth
+from cbir.evaluate.protocol import Answers, per_query, rank
+from cbir.train.samples import Samples
+from cbir.train.split import Split, SplitSpec
+from cbir.types import Ids, Vectors
+
+METRICS = ("recall@1", "mAP", "MAP@R")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """Validation pictures as queries. `truth` counts rows of `pictures` (int64, of the samples)."""
+
+    truth: Truth
+    pictures: Ids
+
+    def answers(self, features: Vectors, system: str) -> Answers:
+        """Ranked by unit features float32 (m, d) of `pictures`, in their order."""
+        queries = features[[q.image for q in self.truth.queries]]
+        return rank(self.truth, queries, features[self.truth.gallery], system)
+
+
+def validation(samples: Samples, made: Split, spec: SplitSpec) -> Validation | None:
+    """The protocol of a split; None where nothing was kept for it.
+
+    By class: each picture of the kept classes is asked for in all others of them, its
+    near-duplicates (junk) left out. By image: the kept pictures are asked for in those that are
+    trained on, as they are without random changes.
+    """
+    if not len(made.validation):
+        return None
+    by_class = spec.kind == "class"
+    used = made.validation if by_class else np.concatenate((made.validation, made.train))
+    gallery = np.arange(0 if by_class else len(made.validation), len(used))
+    labels = samples.numbers()[used]
+    queries = []
+    for image in range(len(made.validation)):
+        same = gallery[labels[gallery] == labels[image]] - gallery[0]
+        if not by_class:
+            queries.append(Query(image, same, np.empty(0, np.int64)))
+            continue
+        groups = made.groups[used]
+        junk = np.flatnonzero(groups == groups[image])
+        queries.append(Query(image, np.setdiff1d(same, junk), np.setdiff1d(junk, [image]), image))
+    truth = Truth(
+        f"{samples.name}, validation by {spec.kind}",
+        tuple(samples.paths[i] for i in used), tuple(samples.labels[i] for i in used),
+        gallery.astype(np.int64), tuple(queries),
+    )  # fmt: skip
+    return Validation(truth, used)
+
+
+def means(answers: Answers) -> dict[str, float]:
+    """The metrics' means over queries that have something to find, NaN where none has."""
+    values = per_query(answers)
+    made = {}
+    for name in METRICS:
+        row = np.array(values[name], np.float64)
+        known = row[~np.isnan(row)]
+        made[name] = float(known.mean()) if len(known) else float("nan")
+    return made
