@@ -3,8 +3,8 @@
     python benchmarks/mnist.py --data FOLDER       # with mnist.npz in it; some 20 minutes
     python benchmarks/mnist.py --smoke             # seconds: scikit-learn's digits
 
-LeNet learns from the first 55,000 training images, shifted and resized a little at random; the
-other 5,000 choose the epoch. C and gamma of the SVM are chosen on 5,000 training images against
+LeNet learns from 55,000 training images, shifted and resized a little at random; 5,000 others,
+drawn at random (files of MNIST may be sorted by digit), choose the epoch. C and gamma of the SVM are chosen on 5,000 training images against
 2,000 others; then it learns from all 60,000. The test images are used once. Retrieval: 1,000 test
 images ask for their digit among 10,000 training images. Writes benchmarks/results/mnist.json.
 """
@@ -102,12 +102,12 @@ def as_pixels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def lenet(digits: Digits, sizes: Sizes, seed: int) -> Trained:
-    """One LeNet-5; the last training images choose the epoch."""
-    cut = len(digits.train) - sizes.validation
-    pixels = as_pixels(digits.train)
+    """One LeNet-5; a part of the training images chooses the epoch."""
+    order = np.random.default_rng(2).permutation(len(digits.train))
+    asked, learnt = np.split(order, [sizes.validation])
     lesson = Lesson(
-        Labelled(pixels[:cut], digits.train_labels[:cut]),
-        Labelled(pixels[cut:], digits.train_labels[cut:]),
+        Labelled(as_pixels(digits.train[learnt]), digits.train_labels[learnt]),
+        Labelled(as_pixels(digits.train[asked]), digits.train_labels[asked]),
         tuple("0123456789"),
     )
     recipe = ScratchRecipe(
