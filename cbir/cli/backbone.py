@@ -70,13 +70,13 @@ def show_command(
     else:
         write_whole(output, png(activations_sheet(view)))
     if filters and view.filters is None:
-        note("The first convolution does not see the picture's channels: its filters are not drawn.")
+        note(
+            "The first convolution does not see the picture's channels: its filters are not drawn."
+        )
     result(f"{count(len(found), 'layer')} of {embedder.spec.backbone} in {visible(output)}\n")
 
 
-def _embedder(
-    name: str, weights: str | None, seed: int | None, input_size: int | None
-) -> Embedder:
+def _embedder(name: str, weights: str | None, seed: int | None, input_size: int | None) -> Embedder:
     from cbir.backbones import get
     from cbir.config import EmbedderSpec
     from cbir.embed import Embedder

@@ -28,7 +28,8 @@ def activations_sheet(view: NetView) -> Image.Image:
     for one in view.layers:
         grid = map_grid(one, view.channels, view.colors).convert("RGBA")
         parts.append((visible(one.layer), " · ".join(facts_of(one, view.channels)), grid))
-    return _stacked(parts)
+    plain = [(name, facts.replace("×", "x"), grid) for name, facts, grid in parts]
+    return _stacked(plain)  # Pillow's own font has no ×
 
 
 def _stacked(parts: list[tuple[str, str, Image.Image]]) -> Image.Image:
