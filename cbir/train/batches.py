@@ -10,9 +10,24 @@ import keras
 import numpy as np
 
 from cbir.images.augment import Augmentation, augment
-from cbir.types import Ids, Pixels
+from cbir.types import Ids, Pixels, Vectors
 
 WORKERS = 2
+
+
+class FeatureBatches(keras.utils.PyDataset):
+    """One epoch on features: batch i is float32 (b, f) and targets int32 (b,)."""
+
+    def __init__(self, features: Vectors, targets: Ids, batches: Sequence[Ids]) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        self.features, self.targets, self.batches = features, targets, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, at: int) -> Any:
+        rows = self.batches[at]
+        return self.features[rows], self.targets[rows].astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,17 +46,34 @@ def with_head(embedder: Embedder, start: Projection | None, dims: int, seed: int
     model = embedder.model
     if not dims:
         return keras.Model(model.input, model.output, name="network")
+    return _topped(model.input, model.output, start, dims, seed)
+
+
+def _topped(entry: Any, output: Any, start: Projection | None, dims: int, seed: int) -> Any:
     head = layers.Dense(
         dims, name="head", dtype="float32",
         kernel_initializer=keras.initializers.Orthogonal(seed=seed),
     )  # fmt: skip
-    made = keras.Model(model.input, head(model.output), name="network")
+    made = keras.Model(entry, head(output), name="network")
     if start is not None and start.components is not None:
         kernel, bias = head.get_weights()
         rows = start.components[:dims]
         kernel[:, : len(rows)] = rows.T
         bias[: len(rows)] = -(rows @ start.mean)
         head.set_weights([kernel, bias])
+    return made
+
+
+def feature_head(length: int, start: Projection | None, dims: int, seed: int) -> Any:
+    """The linear layer alone, on features that are there: float32 (n, length) → float (n, dims)."""
+    entry = keras.Input((length,), name="feature")
+    return _topped(entry, entry, start, dims, seed)
+
+
+def with_layer(model: Any, kernel: Vectors, bias: Vectors) -> Any:
+    """A network with a given linear layer on top: kernel float32 (f, d), bias (d,)."""
+    made = _topped(model.input, model.output, None, kernel.shape[1], 0)
+    made.get_layer("head").set_weights([kernel, bias])
     return made
 
 

@@ -14,6 +14,7 @@ from cbir.train.freezing import check_plan
 from cbir.train.sampling import BatchSpec
 from cbir.train.split import SplitSpec
 
+HEADS = ("projection", "linear", "svm", "loss")
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -27,6 +28,8 @@ class Recipe(Settings):
     memory         embeddings of past batches that pair losses compare with too; 0: none
     dims           length of the new embedding; 0: no head, the pooled features themselves
     layers         which layers learn (`cbir.train.freezing.PLANS`)
+    head           with layers "head": "projection" (closed form), "linear" or "svm" (decision
+                   values of a classifier), or "loss" (by gradient, on the features that are there)
     train_norms    let BatchNorm learn too; else its statistics and scales stay
     epochs         at most; early stopping keeps the best one
     patience       epochs without a better MAP@R on validation before it stops; 0: never
@@ -44,6 +47,7 @@ class Recipe(Settings):
     memory: int = 0
     dims: int = 256
     layers: str = "share:0.67"
+    head: str = "projection"
     train_norms: bool = False
     epochs: int = 8
     patience: int = 3
@@ -62,6 +66,10 @@ class Recipe(Settings):
 
     def __post_init__(self) -> None:
         check_plan(self.layers)
+        if self.head not in HEADS:
+            raise UsageError(f"head: expected one of {', '.join(HEADS)}; received {self.head!r}.")
+        if self.layers == "head" and not self.dims:
+            raise UsageError("dims: expected at least 1 where only a head learns; received 0.")
         if self.precision not in get_args(Precision):
             raise UsageError(
                 f"precision: expected one of {', '.join(get_args(Precision))}; received "

@@ -24,13 +24,15 @@ class Samples:
 
     `paths` are absolute; `labels` one a picture, "" where nothing is known of it (it is not
     trained on with labels). `apart` are pairs of labels that someone said are different: they are
-    put into one batch, where they teach most.
+    put into one batch, where they teach most. `held` are the places of pictures that someone kept
+    for validation; where there are none, a split is drawn.
     """
 
     name: str
     paths: tuple[str, ...]
     labels: tuple[str, ...]
     apart: tuple[tuple[str, str], ...] = ()
+    held: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -46,11 +48,13 @@ class Samples:
 
     def take(self, rows: Sequence[int]) -> Samples:
         """Some of the pictures, in this order."""
+        held = set(self.held)
         return Samples(
             self.name,
             tuple(self.paths[i] for i in rows),
             tuple(self.labels[i] for i in rows),
             self.apart,
+            tuple(place for place, i in enumerate(rows) if i in held),
         )
 
 
@@ -66,15 +70,27 @@ def from_folders(folder: str) -> Samples:
     )
 
 
-def from_manifest(file: str, where: Sequence[str] = (), label: str | None = "label") -> Samples:
-    """The rows of a CSV that pass all terms; `label` names the column with the classes, None: the
-    pictures have none. Raises UsageError as `read_manifest` does, and where no row passes."""
+def from_manifest(
+    file: str,
+    where: Sequence[str] = (),
+    held: Sequence[str] = (),
+    label: str | None = "label",
+) -> Samples:
+    """The rows of a CSV that pass all terms of `where`, or those of `held`: these are kept for
+    validation, and count there even where both fit.
+
+    `label` names the column with the classes, None: the pictures have none. Raises UsageError as
+    `read_manifest` does, and where no row passes.
+    """
     rows = read_manifest(file, label)
-    chosen = [rows[i] for i in chosen_rows(rows, where)]
+    kept = set(chosen_rows(rows, held)) if held else set()
+    numbers = sorted(kept.union(chosen_rows(rows, where)))
+    chosen = [rows[i] for i in numbers]
     return Samples(
         os.path.basename(os.path.dirname(os.path.abspath(file))) or file,
         tuple(row.path for row in chosen),
         tuple(row.columns[label] if label else "" for row in chosen),
+        held=tuple(place for place, i in enumerate(numbers) if i in kept),
     )
 
 

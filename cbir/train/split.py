@@ -98,15 +98,18 @@ def centred(features: Vectors) -> Vectors:
     return fit(features, min(256, features.shape[1])).apply(features)
 
 
-def split(labels: Ids, groups: Ids, spec: SplitSpec) -> Split:
+def split(labels: Ids, groups: Ids, spec: SplitSpec, held: Sequence[int] = ()) -> Split:
     """Choose validation rows. labels int64 (n,), -1 where a picture has none; groups int64 (n,).
 
+    `held` are rows that are for validation in any case: then none is chosen beside them.
     Raises UsageError where the pictures do not suffice: validation needs a class with two groups
     (the query and something to find), training two classes.
     """
     known = labels >= 0
     rng = np.random.default_rng([spec.seed, 5])
-    if spec.share == 0:
+    if len(held):
+        chosen = np.isin(np.arange(len(labels)), list(held))
+    elif spec.share == 0:
         chosen = np.zeros(len(labels), bool)
     elif spec.kind == "class":
         chosen = np.isin(labels, _classes(labels[known], groups[known], spec.share, rng))

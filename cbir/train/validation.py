@@ -9,7 +9,7 @@ import numpy as np
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.evaluate.protocol import Answers, per_query, rank
 from cbir.train.samples import Samples
-from cbir.train.split import Split, SplitSpec
+from cbir.train.split import Split
 from cbir.types import Ids, Vectors
 
 METRICS = ("recall@1", "mAP", "MAP@R")
@@ -28,19 +28,20 @@ class Validation:
         return rank(self.truth, queries, features[self.truth.gallery], system)
 
 
-def validation(samples: Samples, made: Split, spec: SplitSpec) -> Validation | None:
+def validation(samples: Samples, made: Split) -> Validation | None:
     """The protocol of a split; None where nothing was kept for it.
 
-    By class: each picture of the kept classes is asked for in all others of them, its
-    near-duplicates (junk) left out. By image: the kept pictures are asked for in those that are
-    trained on, as they are without random changes.
+    Where the kept classes are not trained on, each of their pictures is asked for in all others of
+    them, its near-duplicates (junk) left out. Else the kept pictures are asked for in those that
+    are trained on, as they are without random changes.
     """
     if not len(made.validation):
         return None
-    by_class = spec.kind == "class"
+    numbers = samples.numbers()
+    by_class = not set(numbers[made.validation]) & set(numbers[made.train])
     used = made.validation if by_class else np.concatenate((made.validation, made.train))
     gallery = np.arange(0 if by_class else len(made.validation), len(used))
-    labels = samples.numbers()[used]
+    labels = numbers[used]
     queries = []
     for image in range(len(made.validation)):
         same = gallery[labels[gallery] == labels[image]] - gallery[0]
@@ -51,7 +52,7 @@ def validation(samples: Samples, made: Split, spec: SplitSpec) -> Validation | N
         junk = np.flatnonzero(groups == groups[image])
         queries.append(Query(image, np.setdiff1d(same, junk), np.setdiff1d(junk, [image]), image))
     truth = Truth(
-        f"{samples.name}, validation by {spec.kind}",
+        f"{samples.name}, validation by {'class' if by_class else 'image'}",
         tuple(samples.paths[i] for i in used), tuple(samples.labels[i] for i in used),
         gallery.astype(np.int64), tuple(queries),
     )  # fmt: skip

@@ -1,0 +1,82 @@
+"""Samples made ready for training: read once by the base embedder, grouped, split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cbir.catalog import FeatureCache
+from cbir.config import IndexSpec
+from cbir.embed import Embedder, Projection, fit
+from cbir.errors import UsageError
+from cbir.evaluate.embedding import Embedded, embed_files
+from cbir.evaluate.protocol import Answers
+from cbir.train.recipe import Recipe
+from cbir.train.samples import Samples
+from cbir.train.split import Split, duplicate_groups, split
+from cbir.train.validation import Validation, validation
+from cbir.types import Failure, Vectors
+
+
+class Watcher(Protocol):
+    """Who wants to know how far a training is."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A new stage begins; total steps, where known."""
+        ...
+
+    def advance(self, steps: int = 1) -> None:
+        """So many steps are done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Samples that could be read, base features float32 (n, f), the split and its protocol."""
+
+    samples: Samples
+    features: Vectors
+    contents: tuple[bytes, ...]
+    failures: tuple[Failure, ...]
+    split: Split
+    validation: Validation | None
+    unlabelled: int
+
+
+def prepare(
+    samples: Samples, base: Embedder, recipe: Recipe, cache: FeatureCache | None, watch: Watcher
+) -> Prepared:
+    """Base features, near-duplicate groups and the split. UsageError where that cannot be."""
+    watch.stage("Looking at the pictures", len(samples))
+    found: Embedded = embed_files(samples.paths, base, cache, watch.advance)
+    bad = {row for row, _ in found.failed}
+    good = [i for i in range(len(samples)) if i not in bad]
+    kept, features = samples.take(good), found.features[good]
+    labels = kept.numbers()
+    if len(kept.classes()) < 2:
+        raise UsageError(
+            f"Expected pictures of at least 2 classes to learn from; received "
+            f"{len(kept.classes())} ({len(kept)} pictures that can be read). Put each class into a "
+            "folder of its own, or name a CSV with labels."
+        )
+    groups = duplicate_groups(features, recipe.split.duplicate)
+    made = split(labels, groups, recipe.split, kept.held)
+    return Prepared(
+        kept, features, tuple(found.contents[i] for i in good),
+        tuple(failure for _, failure in found.failed), made,
+        validation(kept, made), int((labels < 0).sum()),
+    )  # fmt: skip
+
+
+def base_answers(prepared: Prepared) -> Answers | None:
+    """Validation by the base embedder, projected as the default index does it: "before"."""
+    if prepared.validation is None:
+        return None
+    projection = start_projection(prepared, IndexSpec().dims)
+    features = projection.apply(prepared.features[prepared.validation.pictures])
+    return prepared.validation.answers(features, "before")
+
+
+def start_projection(prepared: Prepared, dims: int) -> Projection:
+    """Principal components of the training part's base features: where a new head begins."""
+    return fit(prepared.features[prepared.split.train], dims)
