@@ -20,6 +20,7 @@ from cbir.cli.models import models_command
 from cbir.cli.query import query_command
 from cbir.cli.remove import remove_command
 from cbir.cli.sample import sample_command
+from cbir.cli.train import train_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,6 +51,7 @@ for _command in (
     models_command,
     sample_command,
     backbone_command,
+    train_command,
     benchmark_command,
 ):
     cli.add_command(_command)

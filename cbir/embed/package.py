@@ -89,7 +89,7 @@ def save_package(folder: str, spec: EmbedderSpec, model: keras.Model, fingerprin
     import cbir
 
     folder = os.path.realpath(folder)
-    _check_free(folder)
+    check_free(folder)
     card = {
         "version": VERSION,
         "fingerprint": fingerprint,
@@ -137,7 +137,7 @@ def _put(beside: str, folder: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_free(folder: str) -> None:
+def check_free(folder: str) -> None:
     """Nobody's pictures are replaced by an embedder."""
     try:
         others = sorted(set(os.listdir(folder)) - {CARD, MODEL})

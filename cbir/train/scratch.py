@@ -23,7 +23,7 @@ from cbir.embed.pooling import pool
 from cbir.embed.quiet import quiet
 from cbir.errors import OperationFailedError, UsageError
 from cbir.train.checkpoint import Checkpoint, Progress
-from cbir.train.finetune import Watcher
+from cbir.train.prepared import Watcher
 from cbir.train.repeatable import repeatable
 from cbir.train.scratch_recipe import ScratchRecipe
 from cbir.types import Ids, Pixels
@@ -52,7 +52,10 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """A classifier uint8 (n, s, s, 3) → logits (n, c), and the history of its training."""
+    """A classifier uint8 (n, s, s, 3) → logits (n, c), and the history of its training.
+
+    `resumed` epochs came from a checkpoint. Call `finish` once the result is saved.
+    """
 
     model: Any
     recipe: ScratchRecipe
@@ -60,6 +63,11 @@ class Trained:
     progress: Progress
     resumed: int
     seconds: float
+    checkpoint: Checkpoint
+
+    def finish(self) -> None:
+        """The result is safe: the training's state goes."""
+        self.checkpoint.remove()
 
     def embedder(self, cut: str = "") -> Embedder:
         """The network without its classifier, cut at a layer ("": the last one before it)."""
@@ -79,7 +87,7 @@ def train(
     watch: Watcher,
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
 ) -> Trained:
-    """Train a classifier; `work` is the folder of the checkpoint, which is gone at the end.
+    """Train a classifier; `work` is the folder of the checkpoint, until `Trained.finish`.
 
     A training of the same recipe and pictures that was cut off goes on from its last epoch, to the
     same result. Raises UsageError (fewer than 2 classes, the loss is not finite, ...),
@@ -97,10 +105,10 @@ def train(
         for figures in run.epochs():
             on_epoch(figures)
         run.model.set_weights(run.best)
-    run.checkpoint.remove()
     return Trained(
-        run.model, recipe, lesson.classes, run.progress, resumed, time.perf_counter() - start
-    )
+        run.model, recipe, lesson.classes, run.progress, resumed, time.perf_counter() - start,
+        run.checkpoint,
+    )  # fmt: skip
 
 
 def _key(lesson: Lesson, recipe: ScratchRecipe) -> dict[str, Any]:
@@ -194,7 +202,7 @@ class _Run:
                 f"The loss is not finite in epoch {number + 1}; expected a number. Give a smaller "
                 f"--learning-rate than {recipe.learning_rate:g}."
             )
-        figures = {"loss": loss}
+        figures = {"epoch": float(number + 1), "loss": loss}
         asked = self.lesson.validation
         if len(asked.labels):
             figures[SCORE] = accuracy(logits_of(self.model, asked.pixels), asked.labels)
