@@ -4,9 +4,10 @@
     python benchmarks/mnist.py --smoke             # seconds: scikit-learn's digits
 
 LeNet learns from 55,000 training images, shifted and resized a little at random; 5,000 others,
-drawn at random (files of MNIST may be sorted by digit), choose the epoch. C and gamma of the SVM are chosen on 5,000 training images against
-2,000 others; then it learns from all 60,000. The test images are used once. Retrieval: 1,000 test
-images ask for their digit among 10,000 training images. Writes benchmarks/results/mnist.json.
+drawn at random (files of MNIST may be sorted by digit), choose the epoch. C and gamma of the SVM
+are chosen on 5,000 training images against 2,000 others; then it learns from all 60,000. The test
+images are used once. Retrieval: 1,000 test images ask for their digit among 10,000 training images.
+Writes benchmarks/results/mnist.json.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def read(folder: Path) -> Digits:
 
 
 def small() -> Digits:
-    """The 8 x 8 digits that come with scikit-learn, enlarged: 1,200 to learn from, 597 to test on."""
+    """The 8 x 8 digits of scikit-learn, enlarged; 1,200 to learn from, 597 for tests."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

@@ -145,9 +145,7 @@ def _check_cut(recipe: ScratchRecipe, cut: str) -> None:
     from cbir.embed.quiet import quiet
 
     with quiet():
-        backbone(
-            EmbedderSpec(recipe.backbone, "random:0", cut=cut, input_size=recipe.input_size)
-        )
+        backbone(EmbedderSpec(recipe.backbone, "random:0", cut=cut, input_size=recipe.input_size))
 
 
 def _train(
@@ -182,8 +180,8 @@ def _train(
         def told(figures: dict[str, float]) -> None:
             bar.close()
             right = f"  accuracy {figures['accuracy']:.3f}" if "accuracy" in figures else ""
-            note(f"epoch {figures['epoch']:.0f}/{recipe.epochs}  loss {figures['loss']:.3f}{right}  "
-                 f"{figures['seconds']:.0f} s")  # fmt: skip
+            epoch = f"epoch {figures['epoch']:.0f}/{recipe.epochs}  loss {figures['loss']:.3f}"
+            note(f"{epoch}{right}  {figures['seconds']:.0f} s")
 
         work = options["output"].rstrip("/\\") + ".training"
         trained = train(lesson, recipe, work, bar, told)

@@ -164,8 +164,6 @@ class _Run:
 
     def epochs(self) -> Iterator[dict[str, float]]:
         """Train; the figures of each epoch after it is on disk."""
-        from keras import ops
-
         while self.progress.epochs < self.recipe.epochs and not self._stopped():
             number = self.progress.epochs
             figures = self._epoch(number)
@@ -176,7 +174,7 @@ class _Run:
                 self.progress.best, self.progress.best_score = number, score
                 self.best = state["best"] = self.model.get_weights()
             for name, variables in self._variables().items():
-                state[name] = [ops.convert_to_numpy(v) for v in variables]
+                state[name] = [v.numpy() for v in variables]
             self.checkpoint.save(self.progress, state)
             yield figures
 

@@ -1,4 +1,4 @@
-"""The historic networks against the papers: shapes and parameters, typed from tables and figures."""
+"""The historic networks against the papers: shapes and parameters, typed from their tables."""
 
 from __future__ import annotations
 
