@@ -85,15 +85,18 @@ def preprocess(mode: str, tensor: Any) -> Any:
     """RGB uint8 0..255 (n, h, w, 3) → what a model was trained on, float32, as Keras layers.
 
     caffe: BGR, ImageNet's mean subtracted · tf: -1..1 · torch: ImageNet's mean and deviation ·
-    lite: (x - 127) / 128 · none: the model itself does it.
+    lite: (x - 127) / 128 · mean: ImageNet's mean subtracted · lenet: black -0.1, white 1.175 ·
+    none: the model itself does it.
     """
     from keras import layers
 
     if mode == "caffe":
         flipped = reverse_channels()(layers.Rescaling(1.0, name="as_float")(tensor))
         return layers.Rescaling(1.0, [-m for m in CAFFE_MEAN], name="preprocess")(flipped)
-    scale: Any = {"tf": 1 / 127.5, "lite": 1 / 128, "none": 1.0}.get(mode)
-    offset: Any = {"tf": -1.0, "lite": -127 / 128, "none": 0.0}.get(mode)
+    scale: Any = {"tf": 1 / 127.5, "lite": 1 / 128, "lenet": 1.275 / 255}.get(mode, 1.0)
+    offset: Any = {"tf": -1.0, "lite": -127 / 128, "lenet": -0.1}.get(mode, 0.0)
+    if mode == "mean":
+        offset = [-m for m in reversed(CAFFE_MEAN)]
     if mode == "torch":
         scale = [1 / (255 * d) for d in DEVIATION]
         offset = [-m / d for m, d in zip(MEAN, DEVIATION, strict=True)]
@@ -129,7 +132,9 @@ def _reverse_class() -> Any:
 
 def custom_objects() -> dict[str, Any]:
     """The layers that are our own, for loading a saved model."""
-    return {"cbir>ReverseChannels": _reverse_class()}
+    from cbir.backbones.layers import OWN
+
+    return {"cbir>ReverseChannels": _reverse_class(), **OWN}
 
 
 def _line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from cbir import __version__
+from cbir.cli.backbone import backbone_command
 from cbir.cli.benchmark import benchmark_command
 from cbir.cli.check import check_command
 from cbir.cli.export import export_command
@@ -20,6 +21,7 @@ from cbir.cli.models import models_command
 from cbir.cli.query import query_command
 from cbir.cli.remove import remove_command
 from cbir.cli.sample import sample_command
+from cbir.cli.train import train_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,6 +52,8 @@ for _command in (
     models_command,
     finetune_command,
     sample_command,
+    backbone_command,
+    train_command,
     benchmark_command,
 ):
     cli.add_command(_command)

@@ -16,8 +16,8 @@ def models_command(name: str | None, as_json: bool) -> None:
     """List the backbones that `--embedder` takes, or the layers where NAME may be cut.
 
     Weights: `here` can be used now; `fetch` are fetched by Keras on first use, or given with
-    --weights FILE; `install` come with the package that is named. Licences are those of the
-    weights.
+    --weights FILE; `install` come with the package that is named; `train`: there are none, so
+    that the network is trained first (cbir train). Licences are those of the weights.
     """
     from cbir.backbones import cuts, get, model_table
     from cbir.cli.output import result

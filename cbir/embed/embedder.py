@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cbir.backbones import get, truncated
+from cbir.backbones import check_published, get, truncated
 from cbir.config import EmbedderSpec, ResizePolicy
 from cbir.embed.pooling import pool
 from cbir.embed.quiet import quiet
@@ -31,7 +31,8 @@ def resolve_spec(
 ) -> EmbedderSpec:
     """The settings of an embedder by name or folder, without loading Keras.
 
-    Raises UsageError for an unknown name, or for options beside a saved embedder's folder.
+    Raises UsageError for an unknown name, or for options beside a saved embedder's folder;
+    WeightsError for a network that has no published weights.
     """
     if os.path.isdir(name):
         from cbir.embed.package import read_spec
@@ -45,6 +46,8 @@ def resolve_spec(
     info = get(name)
     if weights_file is not None and not os.path.isfile(weights_file):
         raise UsageError(f"weights: expected a file; there is none at {weights_file}.")
+    if weights_file is None:
+        check_published(info)
     return EmbedderSpec(
         backbone=info.name,
         weights="file" if weights_file else "imagenet",

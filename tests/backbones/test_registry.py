@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cbir.backbones import backbone, cuts, get, model_table, names, truncated, weights_state
+from cbir.backbones.historic import HISTORIC
 from cbir.config import EmbedderSpec
 from cbir.errors import EmbedderError, UsageError, WeightsError
 from tests.backbones.photos import SAVING, noise
@@ -28,7 +29,7 @@ def test_the_table_is_all_of_keras_applications() -> None:
 
     exported = {n for n, thing in vars(keras.applications).items() if n[0].isupper()}
     assert {get(name).factory for name in names()} - {""} == exported
-    assert len(names()) == len(exported) + 3
+    assert len(names()) == len(exported) + 3 + len(HISTORIC)
 
 
 @pytest.mark.parametrize("spelling", ["ResNet50", "resnet50", "RESNET-50", "resnet_50"])

@@ -1,0 +1,232 @@
+"""Training from scratch: a backbone with initial weights, a classifier on top, labelled pictures.
+
+Epoch by epoch with a checkpoint after each; the weights with the best validation accuracy are kept
+(without validation pictures, the last). Then the classifier is cut, and is an embedder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cbir.backbones import classifier, training_model, truncated_classifier
+from cbir.config import EmbedderSpec
+from cbir.embed import Embedder
+from cbir.embed.pooling import pool
+from cbir.embed.quiet import quiet
+from cbir.errors import OperationFailedError, UsageError
+from cbir.train.checkpoint import Checkpoint, Progress
+from cbir.train.prepared import Watcher
+from cbir.train.repeatable import repeatable
+from cbir.train.scratch_recipe import ScratchRecipe
+from cbir.types import Ids, Pixels
+
+MODEL, CLASSES = "classifier.keras", "classes.json"
+SCORE = "accuracy"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Pixels uint8 (n, s, s, 3) and class numbers int64 (n,), 0 to classes - 1."""
+
+    pixels: Pixels
+    labels: Ids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What is learnt from: `train` may be larger than the network's input, for crops; `validation`
+    has its size, and may be empty. `classes` are the names, in the order of the numbers."""
+
+    train: Labelled
+    validation: Labelled
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A classifier uint8 (n, s, s, 3) → logits (n, c), and the history of its training.
+
+    `resumed` epochs came from a checkpoint. Call `finish` once the result is saved.
+    """
+
+    model: Any
+    recipe: ScratchRecipe
+    classes: tuple[str, ...]
+    progress: Progress
+    resumed: int
+    seconds: float
+    checkpoint: Checkpoint
+
+    def finish(self) -> None:
+        """The result is safe: the training's state goes."""
+        self.checkpoint.remove()
+
+    def embedder(self, cut: str = "") -> Embedder:
+        """The network without its classifier, cut at a layer ("": the last one before it)."""
+        import keras
+
+        recipe = self.recipe
+        spec = EmbedderSpec(recipe.backbone, "trained", cut=cut, input_size=recipe.input_size,
+                            resize=recipe.resize)  # fmt: skip
+        start, output = truncated_classifier(self.model, spec)
+        return Embedder(spec, keras.Model(start, pool(spec.pooling, output), name="embedder"))
+
+
+def train(
+    lesson: Lesson,
+    recipe: ScratchRecipe,
+    work: str,
+    watch: Watcher,
+    on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
+) -> Trained:
+    """Train a classifier; `work` is the folder of the checkpoint, until `Trained.finish`.
+
+    A training of the same recipe and pictures that was cut off goes on from its last epoch, to the
+    same result. Raises UsageError (fewer than 2 classes, the loss is not finite, ...),
+    EmbedderError (the input size does not fit), OperationFailedError (the disk).
+    """
+    start = time.perf_counter()
+    if len(lesson.classes) < 2 or not len(lesson.train.labels):
+        raise UsageError(
+            f"Expected pictures of at least 2 classes to learn from; received "
+            f"{len(lesson.train.labels)} pictures of {len(lesson.classes)}."
+        )
+    with quiet(), repeatable(recipe.seed):
+        run = _Run(lesson, recipe, Checkpoint(work, _key(lesson, recipe)), watch)
+        resumed = run.progress.epochs
+        for figures in run.epochs():
+            on_epoch(figures)
+        run.model.set_weights(run.best)
+    return Trained(
+        run.model, recipe, lesson.classes, run.progress, resumed, time.perf_counter() - start,
+        run.checkpoint,
+    )  # fmt: skip
+
+
+def _key(lesson: Lesson, recipe: ScratchRecipe) -> dict[str, Any]:
+    """What must be the same for a training to go on."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (lesson.train, lesson.validation):
+        digest.update(np.ascontiguousarray(part.labels).tobytes())
+        for block in range(0, len(part.pixels), 1024):
+            digest.update(np.ascontiguousarray(part.pixels[block : block + 1024]).tobytes())
+    return {**recipe.to_dict(), "classes": list(lesson.classes), "pictures": digest.hexdigest()}
+
+
+class _Run:
+    """One training: built, perhaps restored, then run epoch by epoch."""
+
+    def __init__(
+        self, lesson: Lesson, recipe: ScratchRecipe, checkpoint: Checkpoint, watch: Watcher
+    ) -> None:
+        from cbir.train.classifying import compiled
+
+        self.lesson, self.recipe = lesson, recipe
+        self.checkpoint, self.watch = checkpoint, watch
+        self.model = classifier(
+            recipe.backbone, len(lesson.classes), recipe.input_size, seed=recipe.seed
+        )
+        network, shares = training_model(self.model, seed=recipe.seed)
+        self.learner = compiled(network, shares, recipe, len(self._batches(0)))
+        self.best: list[Any] = self.model.get_weights()
+        self.progress = Progress()
+        self._restore()
+
+    def _restore(self) -> None:
+        found = self.checkpoint.load()
+        if found is None:
+            return
+        self.progress, arrays = found
+        self.best = arrays["best"]
+        for name, variables in self._variables().items():
+            for variable, value in zip(variables, arrays[name], strict=True):
+                variable.assign(value)
+
+    def _variables(self) -> dict[str, list[Any]]:
+        return {"learner": self.learner.variables, "optimizer": self.learner.optimizer.variables}
+
+    def _batches(self, epoch: int) -> list[Ids]:
+        """All pictures in random order; the last batch is filled from the front of the order, so
+        that every batch has one size."""
+        count = len(self.lesson.train.labels)
+        order = np.random.default_rng([self.recipe.seed, epoch, 7]).permutation(count)
+        size = min(self.recipe.batch, count)
+        steps = -(-count // size)
+        return list(np.resize(order, steps * size).reshape(steps, size))
+
+    def epochs(self) -> Iterator[dict[str, float]]:
+        """Train; the figures of each epoch after it is on disk."""
+        while self.progress.epochs < self.recipe.epochs and not self._stopped():
+            number = self.progress.epochs
+            figures = self._epoch(number)
+            score = figures.get(SCORE, float(number))
+            self.progress.history.append(figures)
+            state: dict[str, Any] = {}
+            if score > self.progress.best_score:
+                self.progress.best, self.progress.best_score = number, score
+                self.best = state["best"] = self.model.get_weights()
+            for name, variables in self._variables().items():
+                state[name] = [v.numpy() for v in variables]
+            self.checkpoint.save(self.progress, state)
+            yield figures
+
+    def _stopped(self) -> bool:
+        since = self.progress.epochs - 1 - self.progress.best
+        return bool(self.recipe.patience) and since >= self.recipe.patience
+
+    def _epoch(self, number: int) -> dict[str, float]:
+        from cbir.train.batches import Batches, Source
+        from cbir.train.classifying import accuracy, logits_of
+        from cbir.train.steps import steps_callback
+
+        start, recipe = time.perf_counter(), self.recipe
+        batches = self._batches(number)
+        source = Source(self.lesson.train.pixels, self.lesson.train.labels, recipe.input_size)
+        data = Batches(source, batches, recipe.augmentation, (recipe.seed, number))
+        self.watch.stage(f"Epoch {number + 1}", sum(len(b) for b in batches))
+        step = steps_callback(self.watch.advance, len(batches[0]))
+        found = self.learner.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[step])
+        loss = float(found.history["loss"][0])
+        if not np.isfinite(loss):
+            raise UsageError(
+                f"The loss is not finite in epoch {number + 1}; expected a number. Give a smaller "
+                f"--learning-rate than {recipe.learning_rate:g}."
+            )
+        figures = {"epoch": float(number + 1), "loss": loss}
+        asked = self.lesson.validation
+        if len(asked.labels):
+            figures[SCORE] = accuracy(logits_of(self.model, asked.pixels), asked.labels)
+        return {**figures, "seconds": time.perf_counter() - start}
+
+
+def save_classifier(trained: Trained, folder: str) -> None:
+    """Write `classifier.keras` and `classes.json` (names, recipe, history) into a folder.
+
+    Raises OperationFailedError where the disk refuses.
+    """
+    import warnings
+
+    about = {
+        "version": 1, "classes": list(trained.classes), "recipe": trained.recipe.to_dict(),
+        "best_epoch": trained.progress.best + 1, "history": trained.progress.history,
+    }  # fmt: skip
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with warnings.catch_warnings():  # TensorFlow's variables lag behind NumPy 2
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            trained.model.save(os.path.join(folder, MODEL))
+        with open(os.path.join(folder, CLASSES), "w", encoding="utf-8") as file:
+            json.dump(about, file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        raise OperationFailedError(
+            f"The classifier cannot be written to {folder} ({error.strerror or error})."
+        ) from None
