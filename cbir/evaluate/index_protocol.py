@@ -96,7 +96,7 @@ def from_index(index: Index, choice: Choice | None = None) -> IndexTruth:
     queries = [i for i in asked if images.labels[i]]
     if not queries:
         raise UsageError(
-            f"benchmark recall: expected queries with a label; of {len(asked)} images that may be "
+            f"labels: expected queries with a label; of {len(asked)} images that may be "
             f"queries none has one (labels: {images.by}). Name another column with --label."
         )
     if choice.sample is not None:
@@ -142,14 +142,15 @@ def from_index_and_manifest(
     where = f"{os.path.basename(manifest)} {' '.join(choice.query_where)}".strip()
     return IndexTruth(
         replace(truth, name=_name(index, choice, where)), _ids(images), features[kept],
-        images.by, index.embedder_row().fingerprint, tuple(failed[i] for i in sorted(failed)), embedded,
+        images.by, index.embedder_row().fingerprint, tuple(failed[i] for i in sorted(failed)),
+        embedded,
     )  # fmt: skip
 
 
 def _images(index: Index, choice: Choice) -> _Images:
     rows = [row for row in index.catalog.rows() if row.id not in choice.left_out]
     if not rows:
-        raise UsageError(f"benchmark recall: {index.path} holds no images yet.")
+        raise UsageError(f"{index.path} holds no images yet.")
     gallery = list(range(len(rows)))
     if choice.gallery_where:
         gallery = _passing(index, rows, choice.gallery_where)
@@ -202,7 +203,7 @@ def _check_labels(
     if not set(asked) & set(by_label):
         known = ", ".join(sorted(by_label)[:3]) or "none"
         raise UsageError(
-            f"benchmark recall: no label of {manifest} ({', '.join(sorted(set(asked))[:3])}, ...) "
+            f"labels: no label of {manifest} ({', '.join(sorted(set(asked))[:3])}, ...) "
             f"is one of the index's ({labels}: {known}, ...). Give the index labels with `cbir "
             "index --metadata FILE`, or name their column with --label."
         )

@@ -231,9 +231,7 @@ def _derived_faults(catalog: Catalog) -> Iterator[Fault]:
         return
     usable = [f for f in files if f.generation == state.generation.id and f.seq <= catalog.seq]
     former = catalog.setting("former")
-    stale = [
-        os.path.basename(f.path) for f in files if f not in usable and f.generation != former
-    ]
+    stale = [os.path.basename(f.path) for f in files if f not in usable and f.generation != former]
     if stale:
         yield Fault("FAISS file stale", len(stale), tuple(stale[:EXAMPLES]), remedy)
     if not usable:

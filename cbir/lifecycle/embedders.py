@@ -132,20 +132,16 @@ def drop_saved(index: str, kept: Iterable[str]) -> list[str]:
 
     The folder of an index with one embedder (`embedder/`) goes where its embedder does.
     """
-    places = [os.path.join(index, SAVED_ALONE)]
-    try:
-        places += [os.path.join(index, SAVED, name) for name in os.listdir(_in(index))]
-    except OSError:  # there are none
-        pass
-    stay = {saved_folder(index, fingerprint) for fingerprint in kept}
-    gone = [place for place in places if os.path.isdir(place) and place not in stay]
+    folder, alone = os.path.join(index, SAVED), os.path.join(index, SAVED_ALONE)
+    stay = set(kept)
+    gone = []
+    if os.path.isdir(folder):
+        gone += [os.path.join(folder, name) for name in os.listdir(folder) if name not in stay]
+    if saved_as(alone) not in {"", *stay}:  # one that cannot be read is left to its owner
+        gone.append(alone)
     for place in gone:
         shutil.rmtree(place, ignore_errors=True)
     return gone
-
-
-def _in(index: str) -> str:
-    return os.path.join(index, SAVED)
 
 
 def unknown(catalog: Catalog, row: EmbedderRow) -> str:
