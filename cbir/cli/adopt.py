@@ -143,7 +143,7 @@ def _list_lost(report: AdoptReport) -> None:
     from cbir.cli.output import failures, note
 
     failures(report.lost.values())
-    if report.lost and not report.swapped:
+    if 0 < len(report.lost) < report.images and not report.swapped:
         note(
             "Bring the index up to date first (`cbir index`), or mount the folder. --force swaps "
             "all the same: these images are then not found, until `cbir index` can read them."
@@ -177,6 +177,8 @@ def _text(index: str, report: AdoptReport) -> str:
 def _advice(report: AdoptReport) -> str:
     """What a user may do about a refusal."""
     verdict = report.verdict
+    if report.images and len(report.lost) == report.images:
+        return "The index is as it was. Mount the folder of its pictures."
     if verdict is not None and not verdict.labels:
         return (
             "Self-queries tell how well copies are found, not whether pictures of a kind are; "
