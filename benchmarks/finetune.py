@@ -257,7 +257,7 @@ def losses(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
     whole = tasks(data)["unseen"]
     listed = [Way("frozen", None, SMALL)]
     listed += [Way(name, Recipe(loss=name, epochs=4, patience=0), SMALL) for name in LOSSES]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for way in listed:
         if way.recipe is None:
             continue

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from cbir import __version__
+from cbir.cli.adopt import adopt_command
 from cbir.cli.backbone import backbone_command
 from cbir.cli.benchmark import benchmark_command
 from cbir.cli.check import check_command
@@ -37,8 +38,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done, 1 nothing found (with --fail-empty), 2 usage, 3 index missing or not
-    compatible, 4 finished with skipped files (with --strict), 5 failed, 6 faults found,
-    130 interrupted (run again to go on).
+    compatible, 4 finished with skipped files (with --strict), 5 failed, 6 faults found or
+    an embedder not adopted, 130 interrupted (run again to go on).
     """
 
 
@@ -54,6 +55,7 @@ for _command in (
     sample_command,
     backbone_command,
     train_command,
+    adopt_command,
     benchmark_command,
 ):
     cli.add_command(_command)

@@ -231,6 +231,7 @@ def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, 
     from cbir.cli.output import Bar, note
     from cbir.train.finetune import finetune
     from cbir.train.prepared import prepare
+    from cbir.train.results import card_of
 
     with FeatureCache(default_cache()) as cache, Bar() as bar:
         prepared = prepare(samples, base, recipe, cache, bar)
@@ -244,6 +245,6 @@ def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, 
 
         work = options["output"].rstrip("/\\") + ".training"
         outcome = finetune(prepared, base, recipe, work, bar, told)
-    outcome.embedder.save(options["output"])
+    outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
     outcome.finish()
     return outcome

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cbir.cli.benchmark.common import between, machine, number, pair
 
@@ -12,9 +11,6 @@ if TYPE_CHECKING:
     from cbir.train.finetune import Outcome
     from cbir.train.prepared import Prepared
     from cbir.train.recipe import Recipe
-
-MAIN = "MAP@R"
-"""The metric that decides: it is what early stopping looks at."""
 
 
 def split_lines(prepared: Prepared, recipe: Recipe) -> list[str]:
@@ -65,33 +61,9 @@ def _single(prepared: Prepared) -> int:
 def epoch_line(figures: dict[str, float], recipe: Recipe) -> str:
     """One epoch in a line."""
     parts = [f"epoch {figures['epoch']:.0f}/{recipe.epochs}", f"loss {figures['loss']:.3f}"]
-    parts += [f"{name} {number(figures[name])}" for name in ("recall@1", "mAP", MAIN)
+    parts += [f"{name} {number(figures[name])}" for name in ("recall@1", "mAP", "MAP@R")
               if name in figures]  # fmt: skip
     return "  ".join([*parts, f"{figures['seconds']:.0f} s"])
-
-
-def comparison(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """Each metric before and after, with the paired difference and its 95 % interval."""
-    from cbir.evaluate.protocol import compare
-    from cbir.train.validation import means
-
-    if outcome.before is None or outcome.after is None:
-        return {}
-    before, after = means(outcome.before), means(outcome.after)
-    made = {}
-    for name in before:
-        mean, low, high = compare(outcome.before, outcome.after, name)
-        made[name] = {"before": before[name], "after": after[name],
-                      "difference": mean, "interval": (low, high)}  # fmt: skip
-    return made
-
-
-def verdict(found: dict[str, dict[str, Any]]) -> str:
-    """ "better", "worse", "unclear" by the interval of MAP@R, or "unknown" without validation."""
-    if not found or math.isnan(found[MAIN]["difference"]):
-        return "unknown"
-    low, high = found[MAIN]["interval"]
-    return "better" if low > 0 else "worse" if high < 0 else "unclear"
 
 
 SENTENCES = {
@@ -105,6 +77,7 @@ SENTENCES = {
 def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
     """The table of before and after, and what follows from it."""
     from cbir.present import columns, human_duration
+    from cbir.train.results import comparison, verdict
 
     found = comparison(outcome)
     lines = []
@@ -144,6 +117,8 @@ def signed(value: float) -> str:
 
 def as_json(outcome: Outcome, recipe: Recipe, output: str) -> str:
     """Everything, for machines."""
+    from cbir.train.results import comparison, split_numbers, verdict
+
     found = comparison(outcome)
     data = {
         "embedder": output,
@@ -167,18 +142,3 @@ def as_json(outcome: Outcome, recipe: Recipe, output: str) -> str:
         "machine": machine(),
     }  # fmt: skip
     return json.dumps(data, indent=2) + "\n"
-
-
-def split_numbers(prepared: Prepared) -> dict[str, Any]:
-    """The split in numbers."""
-    labels, made = prepared.samples.numbers(), prepared.split
-    return {
-        "train": len(made.train),
-        "train_classes": len(set(labels[made.train].tolist())),
-        "validation": len(made.validation),
-        "validation_classes": len(set(labels[made.validation].tolist())),
-        "by_class": prepared.validation is not None and prepared.validation.by_class,
-        "left_out": len(made.left_out) - prepared.unlabelled,
-        "unlabelled": prepared.unlabelled,
-        "in_duplicate_groups": made.duplicates,
-    }

@@ -1,0 +1,105 @@
+"""What a training came to: before and after, a verdict, the split in numbers, the model card."""
+
+from __future__ import annotations
+
+import math
+import platform
+from typing import Any
+
+import numpy as np
+
+import cbir
+from cbir.backbones import get as backbone_info
+from cbir.backbones import names
+from cbir.embed import Embedder, ModelCard
+from cbir.evaluate.protocol import compare
+from cbir.train.finetune import Outcome
+from cbir.train.prepared import Prepared
+from cbir.train.recipe import Recipe
+from cbir.train.validation import means
+
+MAIN = "MAP@R"
+"""The metric that decides: it is what early stopping looks at."""
+MOST_LABELS = 200
+"""Names of classes in a card, at most."""
+
+
+def comparison(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Each metric before and after, with the paired difference and its 95 % interval."""
+    if outcome.before is None or outcome.after is None:
+        return {}
+    before, after = means(outcome.before), means(outcome.after)
+    made = {}
+    for name in before:
+        mean, low, high = compare(outcome.before, outcome.after, name)
+        made[name] = {"before": before[name], "after": after[name],
+                      "difference": mean, "interval": (low, high)}  # fmt: skip
+    return made
+
+
+def verdict(found: dict[str, dict[str, Any]]) -> str:
+    """ "better", "worse", "unclear" by the interval of MAP@R, or "unknown" without validation."""
+    if not found or math.isnan(found[MAIN]["difference"]):
+        return "unknown"
+    low, high = found[MAIN]["interval"]
+    return "better" if low > 0 else "worse" if high < 0 else "unclear"
+
+
+def split_numbers(prepared: Prepared) -> dict[str, Any]:
+    """The split in numbers."""
+    labels, made = prepared.samples.numbers(), prepared.split
+    return {
+        "train": len(made.train),
+        "train_classes": len(set(labels[made.train].tolist())),
+        "validation": len(made.validation),
+        "validation_classes": len(set(labels[made.validation].tolist())),
+        "by_class": prepared.validation is not None and prepared.validation.by_class,
+        "left_out": len(made.left_out) - prepared.unlabelled,
+        "unlabelled": prepared.unlabelled,
+        "in_duplicate_groups": made.duplicates,
+    }
+
+
+def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
+    """The model card of a training's result."""
+    import keras
+
+    prepared = outcome.prepared
+    numbers = split_numbers(prepared)
+    by = "whole classes" if numbers["by_class"] else "images"
+    found = {
+        name: {**{k: _plain(row[k]) for k in ("before", "after", "difference")},
+               "interval": [_plain(v) for v in row["interval"]]}
+        for name, row in comparison(outcome).items()
+    }  # fmt: skip
+    spec = base.spec
+    backend = keras.backend.backend()
+    versions = {"cbir": cbir.__version__, "keras": keras.version(), "backend": backend,
+                "numpy": np.__version__, "python": platform.python_version()}  # fmt: skip
+    return ModelCard(
+        title=f"{spec.backbone}, fine-tuned on {prepared.samples.name}",
+        base=f"{spec.backbone} ({spec.weights}, {spec.input_size} px, {spec.resize})",
+        base_fingerprint=base.fingerprint,
+        licence=backbone_info(spec.backbone).licence if spec.backbone in names() else "unknown",
+        data={
+            "source": prepared.samples.name, "images": len(prepared.samples),
+            "classes": len(prepared.samples.classes()), "near_duplicates": numbers["left_out"],
+            "skipped": len(prepared.failures),
+            "labels": list(prepared.samples.classes())[:MOST_LABELS],
+        },
+        splits={
+            "train": {"images": numbers["train"], "classes": numbers["train_classes"]},
+            **({"validation": {"images": numbers["validation"],
+                               "classes": numbers["validation_classes"], "where": by}}
+               if prepared.validation is not None else {}),
+        },
+        recipe={**recipe.to_dict(), "best_epoch": outcome.progress.best + 1,
+                "epochs_run": outcome.progress.epochs},
+        figures={"validation": found} if found else {},
+        seconds=round(outcome.seconds, 1),
+        versions=versions,
+    )  # fmt: skip
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
