@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 @click.option("--precision", metavar="NAME", help="float32 (default), mixed_bfloat16, "
               "mixed_float16.")  # fmt: skip
 @click.option("--split", "kind", type=click.Choice(["class", "image"]),
-              help="Validation by whole classes (default where there are 8 or more) or by "
+              help="Validation by whole classes (default where there are 20 or more) or by "
               "images.")  # fmt: skip
 @click.option("--val-share", type=float, metavar="X", help="Share for validation; 0: none. "
               "Default: 0.2.")  # fmt: skip
@@ -152,7 +152,8 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 def _split(options: dict[str, Any]) -> Any:
     from cbir.train.split import SplitSpec
 
-    named = {"kind": options["kind"], "share": options["val_share"],
+    known = options["head"] in ("linear", "svm")  # they know the classes that they saw
+    named = {"kind": options["kind"] or ("image" if known else None), "share": options["val_share"],
              "duplicate": options["duplicate_score"], "seed": options["seed"]}  # fmt: skip
     return SplitSpec(**{k: v for k, v in named.items() if v is not None})
 

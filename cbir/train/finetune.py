@@ -99,7 +99,7 @@ def _closed_form(prepared: Prepared, base: Embedder, recipe: Recipe) -> Outcome:
     if prepared.validation is not None:
         asked = prepared.validation.pictures
         after = prepared.validation.answers(layer.apply(prepared.features[asked]), "after")
-        if len(layer.classes):
+        if len(layer.classes) and not prepared.validation.by_class:
             rows = prepared.split.validation
             values = prepared.features[rows] @ layer.kernel + layer.bias
             right = layer.classes[values.argmax(axis=1)] == prepared.samples.numbers()[rows]

@@ -173,7 +173,15 @@ def _folds(data: Labelled, seed: int) -> list[tuple[Labelled, Labelled]]:
     made = []
     for fold in range(_FOLDS):
         try:
-            parts = split(data.labels, data.groups, SplitSpec("auto", 0.3, seed=seed * 97 + fold))
+            parts = split(
+                data.labels,
+                data.groups,
+                SplitSpec(
+                    "class" if len(np.unique(data.labels)) >= 8 else "image",
+                    0.3,
+                    seed=seed * 97 + fold,
+                ),
+            )
         except UsageError:  # too little to try anything: the mildest is taken
             return []
         made.append((data.take(parts.train), data.take(parts.validation)))

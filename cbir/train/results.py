@@ -93,12 +93,21 @@ def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
                                "classes": numbers["validation_classes"], "where": by}}
                if prepared.validation is not None else {}),
         },
-        recipe={**recipe.to_dict(), "best_epoch": outcome.progress.best + 1,
-                "epochs_run": outcome.progress.epochs},
+        recipe=_settings(outcome, recipe),
         figures={"validation": found} if found else {},
         seconds=round(outcome.seconds, 1),
         versions=versions,
     )  # fmt: skip
+
+
+def _settings(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:
+    """The settings that counted: a head in closed form has few."""
+    every = recipe.to_dict()
+    if not outcome.progress.epochs:
+        used = ("layers", "head", "dims", "seed", "split")
+        return {**{name: every[name] for name in used}, **dict(outcome.notes)}
+    return {**every, "best_epoch": outcome.progress.best + 1,
+            "epochs_run": outcome.progress.epochs}  # fmt: skip
 
 
 def _plain(value: float) -> float | None:

@@ -21,8 +21,8 @@ from cbir.types import Ids, Vectors
 
 SplitKind = Literal["auto", "class", "image"]
 
-FEW_CLASSES = 8
-"""With fewer, no class can be spared for validation."""
+FEW_CLASSES = 20
+"""With fewer, the classes kept for validation would be too few to tell much."""
 _BLOCK = 1024
 
 
@@ -31,7 +31,7 @@ class SplitSpec(Settings):
     """How validation pictures are chosen.
 
     kind       "class": whole classes; "image": pictures of every class with at least two groups;
-               "auto": by class where there are at least 8, else by image
+               "auto": by class where there are at least 20, else by image
     share      of the classes, or of the pictures, 0 to .5; 0: nothing is kept for validation
     duplicate  score (cosine, centred features) from which on two pictures are near-duplicates
     seed       of the choice

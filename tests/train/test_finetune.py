@@ -24,7 +24,7 @@ from cbir.train.validation import means
 GENTLE = Augmentation(crop=0.9, ratio=1, flip=0)
 RECIPE = Recipe(
     dims=8, layers="all", epochs=3, learning_rate=5e-3, batch=BatchSpec(6, 3), warm=0.0,
-    augmentation=GENTLE, split=SplitSpec(duplicate=1.0),
+    augmentation=GENTLE, split=SplitSpec("class", duplicate=1.0),
 )  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def test_copies_never_lie_on_both_sides(
     for label in range(1, 9):  # the first picture of class 0 is in every class
         copy = (folder / "class0" / "0.png").read_bytes()
         (folder / f"class{label}" / "copy.png").write_bytes(copy)
-    recipe = replace(RECIPE, split=SplitSpec(duplicate=0.9999))
+    recipe = replace(RECIPE, split=SplitSpec("class", duplicate=0.9999))
     ready = prepare(from_folders(str(folder)), tiny, recipe, None, Quiet())
     groups = ready.split.groups
     assert ready.split.duplicates == 9

@@ -77,10 +77,10 @@ def test_by_image_takes_whole_groups_of_every_class_and_leaves_some_to_train() -
 
 
 def test_auto_goes_by_the_number_of_classes() -> None:
-    many, few = labelled(8, 4), labelled(7, 4)
-    by_class = split(many, np.arange(32), SplitSpec())
+    many, few = labelled(20, 4), labelled(19, 4)
+    by_class = split(many, np.arange(80), SplitSpec())
     assert not set(many[by_class.validation]) & set(many[by_class.train])
-    by_image = split(few, np.arange(28), SplitSpec())
+    by_image = split(few, np.arange(76), SplitSpec())
     assert set(few[by_image.validation]) <= set(few[by_image.train])
 
 
