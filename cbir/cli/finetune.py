@@ -11,6 +11,7 @@ from cbir.cli.options import embedder_options, json_option, strict_option
 
 if TYPE_CHECKING:
     from cbir.embed import Embedder
+    from cbir.train.prepared import Prepared
     from cbir.train.recipe import Recipe
     from cbir.train.samples import Samples
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, metavar="EMBEDDER",
               help="Folder for the new embedder.")  # fmt: skip
 @embedder_options
+@click.option("--unlabelled", metavar="METHOD",
+              help="Learn without labels: simclr, clusters or self-queries. Labels, where some "
+              "are known, only check the result.")  # fmt: skip
 @click.option("--layers", metavar="PLAN", show_default="share:0.67",
               help="What learns: head (a linear layer on frozen features: seconds), last (the last "
               "stage), blocks:N, share:X, all, from:LAYER, or a pattern of names.")  # fmt: skip
@@ -145,7 +149,12 @@ def _recipe(options: dict[str, Any]) -> Recipe:
     changes["split"] = _split(options)
     if options["batch"]:
         changes["batch"] = _batch(options["batch"])
-    changes["augmentation"] = _augmentation(options["augment"])
+    if options["augment"] or not options["unlabelled"]:
+        changes["augmentation"] = _augmentation(options["augment"])
+    if options["unlabelled"]:
+        from cbir.train.unlabelled import preset
+
+        return preset(options["unlabelled"], changes)
     return Recipe(**changes)
 
 
@@ -201,9 +210,12 @@ def _samples(folder: str | None, options: dict[str, Any]) -> Samples:
             f"{len(sources)}."
         )
     if options["manifest"]:
+        if options["unlabelled"] and options["val_where"]:
+            raise UsageError("--val-where: expected with labels; received --unlabelled too.")
+        bare = options["unlabelled"] and not options["label"]
         return samples.from_manifest(
             options["manifest"], options["train_where"], options["val_where"],
-            options["label"] or "label",
+            None if bare else options["label"] or "label",
         )  # fmt: skip
     for name in ("train_where", "val_where", "label"):
         if options[name]:
@@ -225,17 +237,26 @@ def _base(options: dict[str, Any]) -> Embedder:
     )  # fmt: skip
 
 
+def _prepared(samples: Samples, base: Embedder, recipe: Recipe, cache: Any, bar: Any) -> Prepared:
+    if recipe.unlabelled:
+        from cbir.train.unlabelled import prepare_unlabelled
+
+        return prepare_unlabelled(samples, base, recipe, cache, bar)
+    from cbir.train.prepared import prepare
+
+    return prepare(samples, base, recipe, cache, bar)
+
+
 def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, Any]) -> Any:
     """Prepare, train with progress, save, and only then let the checkpoint go."""
     from cbir.catalog import FeatureCache, default_cache
     from cbir.cli.finetune_report import epoch_line, split_lines
     from cbir.cli.output import Bar, note
     from cbir.train.finetune import finetune
-    from cbir.train.prepared import prepare
     from cbir.train.results import card_of
 
     with FeatureCache(default_cache()) as cache, Bar() as bar:
-        prepared = prepare(samples, base, recipe, cache, bar)
+        prepared = _prepared(samples, base, recipe, cache, bar)
         bar.close()
         for line in split_lines(prepared, recipe):
             note(line)
@@ -246,6 +267,10 @@ def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, 
 
         work = options["output"].rstrip("/\\") + ".training"
         outcome = finetune(prepared, base, recipe, work, bar, told)
+        if recipe.unlabelled:
+            from cbir.train.unlabelled import label_check
+
+            outcome.check = label_check(samples, prepared, base, outcome.embedder, bar)
     outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
     outcome.finish()
     return outcome

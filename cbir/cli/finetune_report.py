@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cbir.cli.benchmark.common import between, machine, number, pair
+from cbir.cli.benchmark.common import between, machine, number
 
 if TYPE_CHECKING:
     from cbir.train.finetune import Outcome
@@ -17,6 +17,8 @@ def split_lines(prepared: Prepared, recipe: Recipe) -> list[str]:
     """How the pictures were divided, for people."""
     from cbir.present import count
 
+    if recipe.unlabelled:
+        return _unlabelled_lines(prepared, recipe)
     samples, made = prepared.samples, prepared.split
     labels = samples.numbers()
     train = len(set(labels[made.train]))
@@ -51,6 +53,23 @@ def split_lines(prepared: Prepared, recipe: Recipe) -> list[str]:
     return lines
 
 
+def _unlabelled_lines(prepared: Prepared, recipe: Recipe) -> list[str]:
+    from cbir.present import count
+
+    made = prepared.split
+    classes = len({prepared.samples.labels[i] for i in made.train.tolist()})
+    asked = 0 if prepared.validation is None else len(prepared.validation.truth.queries)
+    lines = [
+        f"{count(len(made.train), 'picture')} to learn from as {count(classes, 'class', 'classes')}"
+        f" ({recipe.unlabelled}). Validation: {count(asked, 'edited copy', 'edited copies')} of "
+        f"{count(len(made.validation), 'other picture')}."
+    ]
+    if made.duplicates:
+        lines.append(f"{count(made.duplicates, 'picture')} have near-duplicates (score "
+                     f"{recipe.split.duplicate:g} or more), which count as one.")  # fmt: skip
+    return lines
+
+
 def _single(prepared: Prepared) -> int:
     from collections import Counter
 
@@ -72,27 +91,32 @@ SENTENCES = {
     "worse": "It did not help: it is worse on the validation pictures. Keep the plain embedder.",
     "unknown": "Nothing was kept for validation, so it is not known whether it helps.",
 }
+UNLABELLED = {
+    "better": "It finds edited copies better{labels}. Whether it finds pictures of the same kind "
+    "better, only labels tell.",
+    "unclear": "It did not clearly help: the interval includes 0. Keep the plain embedder.",
+    "worse": "It did not help: a check is worse. Keep the plain embedder.",
+    "unknown": SENTENCES["unknown"],
+}
 
 
 def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
     """The table of before and after, and what follows from it."""
-    from cbir.present import columns, human_duration
-    from cbir.train.results import comparison, verdict
+    from cbir.present import human_duration
+    from cbir.train.results import compared, comparison, joint_verdict
 
     found = comparison(outcome)
     lines = []
     if found:
-        rows = [
-            (name, number(row["before"]), number(row["after"]), signed(row["difference"]),
-             between(row["interval"]))
-            for name, row in found.items()
-        ]  # fmt: skip
-        header = ("validation", "before", "after", "difference", "95 % interval")
-        lines.append(columns(header, rows).rstrip("\n"))
+        lines.append(_table("edited copies" if recipe.unlabelled else "validation", found))
+    if outcome.check is not None:
+        lines.append(_table("by labels", compared(outcome.check.before, outcome.check.after)))
     if "accuracy" in outcome.notes:
         lines.append(f"Classified right: {number(outcome.notes['accuracy'])}")
-    word = verdict(found)
-    lines.append(SENTENCES[word])
+    word = joint_verdict(outcome, recipe)
+    known = ", and is not worse by labels" if outcome.check is not None else ""
+    said = UNLABELLED if recipe.unlabelled else SENTENCES
+    lines.append(said[word].format(labels=known))
     epochs = outcome.progress.epochs
     if epochs:
         each = sum(f["seconds"] for f in outcome.progress.history) / epochs
@@ -104,10 +128,20 @@ def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
         lines.append(f"Fitted in {human_duration(outcome.seconds)}.")
     lines.append(f"Embedder: {output} ({outcome.embedder.feature_dims} dims)")
     if word in ("better", "unknown"):
-        lines.append(
-            f"Next: cbir adopt {output} -i INDEX, or cbir index FOLDER --embedder {output}"
-        )
+        lines.append(f"Next: cbir adopt {output} -i INDEX")
     return "\n".join(lines) + "\n"
+
+
+def _table(title: str, found: dict[str, dict[str, Any]]) -> str:
+    from cbir.present import columns
+
+    rows = [
+        (name, number(row["before"]), number(row["after"]), signed(row["difference"]),
+         between(row["interval"]))
+        for name, row in found.items()
+    ]  # fmt: skip
+    header = (title, "before", "after", "difference", "95 % interval")
+    return columns(header, rows).rstrip("\n")
 
 
 def signed(value: float) -> str:
@@ -117,19 +151,16 @@ def signed(value: float) -> str:
 
 def as_json(outcome: Outcome, recipe: Recipe, output: str) -> str:
     """Everything, for machines."""
-    from cbir.train.results import comparison, split_numbers, verdict
+    from cbir.train.results import figures_of, joint_verdict, split_numbers
 
-    found = comparison(outcome)
+    figures = figures_of(outcome)
     data = {
         "embedder": output,
         "fingerprint": outcome.embedder.fingerprint,
         "dims": outcome.embedder.feature_dims,
-        "verdict": verdict(found),
-        "metrics": {
-            name: {**{k: round(row[k], 6) for k in ("before", "after", "difference")},
-                   "interval": pair(row["interval"])}
-            for name, row in found.items()
-        },
+        "verdict": joint_verdict(outcome, recipe),
+        "metrics": figures.get("validation", {}),
+        **({"labels": figures["labels"]} if "labels" in figures else {}),
         "split": split_numbers(outcome.prepared),
         "layers": {"learning": outcome.layers[0], "of": outcome.layers[1]},
         "epochs": outcome.progress.history,

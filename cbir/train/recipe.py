@@ -24,6 +24,7 @@ class Recipe(Settings):
     """How an embedder is fine-tuned. The defaults were chosen on class folds of grocery's training
     part (docs/design/0009-finetune.md).
 
+    unlabelled     "" for labels; else how classes are made without: `cbir.train.unlabelled`
     loss           name of a loss (`cbir.train.losses.LOSSES`)
     loss_options   its options, "name=value" each
     memory         embeddings of past batches that pair losses compare with too; 0: none
@@ -43,6 +44,7 @@ class Recipe(Settings):
     seed           of everything random
     """
 
+    unlabelled: str = ""
     loss: str = "proxy-anchor"
     loss_options: tuple[str, ...] = ()
     memory: int = 0
@@ -90,6 +92,12 @@ class Recipe(Settings):
                     f"{name}: expected a number above 0; received {getattr(self, name)}."
                 )
         checked(self.loss, self.options(), self.memory)
+
+    @property
+    def deciding(self) -> str:
+        """The metric that early stopping and the verdict look at: MAP@R; mAP for edited copies, of
+        which each has one picture to find."""
+        return "mAP" if self.unlabelled else "MAP@R"
 
     def options(self) -> dict[str, str]:
         """The loss's options by name; UsageError where one is no "name=value"."""

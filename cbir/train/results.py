@@ -12,7 +12,7 @@ import cbir
 from cbir.backbones import get as backbone_info
 from cbir.backbones import names
 from cbir.embed import Embedder, ModelCard
-from cbir.evaluate.protocol import compare
+from cbir.evaluate.protocol import Answers, compare
 from cbir.train.finetune import Outcome
 from cbir.train.prepared import Prepared
 from cbir.train.recipe import Recipe
@@ -26,23 +26,38 @@ MOST_LABELS = 200
 
 def comparison(outcome: Outcome) -> dict[str, dict[str, Any]]:
     """Each metric before and after, with the paired difference and its 95 % interval."""
-    if outcome.before is None or outcome.after is None:
+    return compared(outcome.before, outcome.after)
+
+
+def compared(first: Answers | None, second: Answers | None) -> dict[str, dict[str, Any]]:
+    """The same of any two answers to the same queries; empty where one is missing."""
+    if first is None or second is None:
         return {}
-    before, after = means(outcome.before), means(outcome.after)
+    before, after = means(first), means(second)
     made = {}
     for name in before:
-        mean, low, high = compare(outcome.before, outcome.after, name)
+        mean, low, high = compare(first, second, name)
         made[name] = {"before": before[name], "after": after[name],
                       "difference": mean, "interval": (low, high)}  # fmt: skip
     return made
 
 
-def verdict(found: dict[str, dict[str, Any]]) -> str:
-    """ "better", "worse", "unclear" by the interval of MAP@R, or "unknown" without validation."""
-    if not found or math.isnan(found[MAIN]["difference"]):
+def verdict(found: dict[str, dict[str, Any]], deciding: str = MAIN) -> str:
+    """ "better", "worse", "unclear" by the interval of one metric; "unknown" without validation."""
+    if not found or math.isnan(found[deciding]["difference"]):
         return "unknown"
-    low, high = found[MAIN]["interval"]
+    low, high = found[deciding]["interval"]
     return "better" if low > 0 else "worse" if high < 0 else "unclear"
+
+
+def joint_verdict(outcome: Outcome, recipe: Recipe) -> str:
+    """The verdict of all checks: "better" only where one is, and none is worse."""
+    words = [verdict(comparison(outcome), recipe.deciding)]
+    if outcome.check is not None:
+        words.append(verdict(compared(outcome.check.before, outcome.check.after)))
+    if "worse" in words:
+        return "worse"
+    return "better" if "better" in words else words[0]
 
 
 def split_numbers(prepared: Prepared) -> dict[str, Any]:
@@ -67,11 +82,6 @@ def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
     prepared = outcome.prepared
     numbers = split_numbers(prepared)
     by = "whole classes" if numbers["by_class"] else "images"
-    found = {
-        name: {**{k: _plain(row[k]) for k in ("before", "after", "difference")},
-               "interval": [_plain(v) for v in row["interval"]]}
-        for name, row in comparison(outcome).items()
-    }  # fmt: skip
     spec = base.spec
     backend = keras.backend.backend()
     versions = {"cbir": cbir.__version__, "keras": keras.version(), "backend": backend,
@@ -94,10 +104,26 @@ def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
                if prepared.validation is not None else {}),
         },
         recipe=_settings(outcome, recipe),
-        figures={"validation": found} if found else {},
+        figures=figures_of(outcome),
         seconds=round(outcome.seconds, 1),
         versions=versions,
     )  # fmt: skip
+
+
+def figures_of(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Before, after, difference and interval by check and metric, as plain numbers."""
+    checks = {"validation": comparison(outcome)}
+    if outcome.check is not None:
+        checks["labels"] = compared(outcome.check.before, outcome.check.after)
+    return {
+        check: {
+            name: {**{k: _plain(row[k]) for k in ("before", "after", "difference")},
+                   "interval": [_plain(v) for v in row["interval"]]}
+            for name, row in found.items()
+        }
+        for check, found in checks.items()
+        if found
+    }  # fmt: skip
 
 
 def _settings(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:

@@ -169,3 +169,31 @@ def test_killed_at_any_moment_it_ends_as_one_that_was_not(
     assert figures[0] == figures[1]
     pixels = np.asarray(Image.open(photos / "class0" / "0.png"))[None]
     assert np.array_equal(made[0].features(pixels), made[1].features(pixels))
+
+
+@pytest.mark.parametrize("method", ["simclr", "clusters", "self-queries"])
+def test_without_labels(
+    command: Command, photos: Path, base: Path, tmp_path: Path, method: str
+) -> None:
+    done = command(
+        "finetune", photos, "--unlabelled", method, "-o", tmp_path / "made", "--embedder", base,
+        "--epochs", "1", "--dims", "8", "--batch", "6x2", "--layers", "all", "--duplicate-score",
+        "1",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "edited copies" in done.out and "by labels" in done.out
+    assert f"({method}). Validation: 33 edited copies of 11 other pictures." in done.err
+    card = Embedder.load(tmp_path / "made").card
+    assert card is not None and card.recipe["unlabelled"] == method
+    assert set(card.figures) == {"validation", "labels"}
+
+
+def test_without_labels_few_pictures_and_unknown_methods_are_refused(
+    command: Command, classes_of: Callable[..., Path], base: Path, tmp_path: Path
+) -> None:
+    few = classes_of(3, 4, "few")
+    made = ("-o", tmp_path / "made", "--embedder", base)
+    done = command("finetune", few, "--unlabelled", "simclr", *made)
+    assert done.code == 2 and "at least 40 pictures" in done.err
+    done = command("finetune", few, "--unlabelled", "byol", *made)
+    assert done.code == 2 and "expected one of simclr" in done.err
