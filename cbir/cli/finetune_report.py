@@ -114,9 +114,7 @@ def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
     if "accuracy" in outcome.notes:
         lines.append(f"Classified right: {number(outcome.notes['accuracy'])}")
     word = joint_verdict(outcome, recipe)
-    known = ", and is not worse by labels" if outcome.check is not None else ""
-    said = UNLABELLED if recipe.unlabelled else SENTENCES
-    lines.append(said[word].format(labels=known))
+    lines.append(sentence(outcome, recipe))
     epochs = outcome.progress.epochs
     if epochs:
         each = sum(f["seconds"] for f in outcome.progress.history) / epochs
@@ -130,6 +128,15 @@ def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
     if word in ("better", "unknown"):
         lines.append(f"Next: cbir adopt {output} -i INDEX")
     return "\n".join(lines) + "\n"
+
+
+def sentence(outcome: Outcome, recipe: Recipe) -> str:
+    """The verdict in words."""
+    from cbir.train.results import joint_verdict
+
+    known = ", and is not worse by labels" if outcome.check is not None else ""
+    said = UNLABELLED if recipe.unlabelled else SENTENCES
+    return said[joint_verdict(outcome, recipe)].format(labels=known)
 
 
 def _table(title: str, found: dict[str, dict[str, Any]]) -> str:

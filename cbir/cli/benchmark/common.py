@@ -128,7 +128,7 @@ def check_html(file: str | None) -> None:
         raise UsageError(f"--html: expected a file in a folder that is there; received {file}.")
 
 
-def write_album_page(file: str, page: AlbumPage) -> None:
+def write_album_page(file: str, page: AlbumPage, again: str = "") -> None:
     """Write a report with pictures, and say where it is and what it could not show."""
     from cbir.cli.output import note
     from cbir.present import count, write_page
@@ -136,10 +136,13 @@ def write_album_page(file: str, page: AlbumPage) -> None:
     write_page(file, page.html)
     note(f"Report: {file} ({count(page.pictures, 'picture')} embedded)")
     if page.missing:
+        hint = (
+            "Where they were moved, name their folder: cbir benchmark recall FOLDER --rescore DIR"
+        )
+        remedy = f"{again} makes it anew." if again else f"{hint} --html {file}"
         note(
             f"{count(page.missing, 'picture')} could not be read, and are grey in the report. "
-            "Where they were moved, name their folder: "
-            f"cbir benchmark recall FOLDER --rescore DIR --html {file}"
+            f"{remedy}"
         )
 
 
