@@ -168,13 +168,35 @@ class Catalog:
         ).fetchone()
         return None if row is None else EmbedderRow(*row)
 
-    def generation(self) -> Generation | None:
-        """The live generation."""
+    def embedders(self) -> list[EmbedderRow]:
+        """All embedders whose features may be kept here, the oldest first."""
+        rows = self.db.execute(
+            "SELECT id, fingerprint, spec, feature_dims FROM embedders ORDER BY id"
+        )
+        return [EmbedderRow(*row) for row in rows]
+
+    def embedder_of(self, generation: Generation) -> EmbedderRow | None:
+        """The embedder whose features a generation is made of."""
+        row = self.db.execute(
+            "SELECT id, fingerprint, spec, feature_dims FROM embedders WHERE id = ?",
+            (generation.embedder,),
+        ).fetchone()
+        return None if row is None else EmbedderRow(*row)
+
+    def generation(self, number: int | None = None) -> Generation | None:
+        """The live generation, or the one with this id."""
+        chosen, values = ("state = 'live'", ()) if number is None else ("id = ?", (number,))
         row = self.db.execute(
             "SELECT id, state, embedder, spec, projection, fitted, created FROM generations "
-            "WHERE state = 'live' ORDER BY id DESC LIMIT 1"
+            f"WHERE {chosen} ORDER BY id DESC LIMIT 1",
+            values,
         ).fetchone()
         return None if row is None else Generation(*row)
+
+    def former(self) -> Generation | None:
+        """The generation that was live before another embedder was adopted, where it is kept."""
+        number = self.setting("former")
+        return None if number is None else self.generation(int(number))
 
     def live(self) -> int | None:
         """The id of the live generation: quicker than all that it holds."""
@@ -305,6 +327,15 @@ class Catalog:
             return None
         _, features = next(self._blocks(iter([row]), embedder.feature_dims))
         return np.asarray(features[0], np.float32)
+
+    def without_feature(self, embedder: int) -> list[int]:
+        """Ids of the images whose feature by this embedder is not stored, rising."""
+        rows = self.db.execute(
+            "SELECT f.id FROM files f WHERE NOT EXISTS (SELECT 1 FROM features t WHERE t.content = "
+            "f.content AND t.embedder = ?) ORDER BY f.id",
+            (embedder,),
+        )
+        return [row[0] for row in rows]
 
     def features(
         self, embedder: EmbedderRow, ids: Sequence[int] | None = None

@@ -243,11 +243,12 @@ class CatalogWriter(Catalog):
                     "INSERT OR REPLACE INTO labels VALUES (?, ?)", (file, columns["label"])
                 )
 
-    def drop_features(self, files: Iterable[int]) -> None:
-        """Drop the features of these images, so that they are embedded again."""
+    def drop_features(self, embedder: int, files: Iterable[int]) -> None:
+        """Drop an embedder's features of these images, so that they are embedded again."""
         self.db.executemany(
-            "DELETE FROM features WHERE content = (SELECT content FROM files WHERE id = ?)",
-            [(int(file),) for file in files],
+            "DELETE FROM features WHERE content = (SELECT content FROM files WHERE id = ?) AND "
+            "embedder = ?",
+            [(int(file), embedder) for file in files],
         )
 
     def drop_orphans(self) -> int:
@@ -275,13 +276,48 @@ class CatalogWriter(Catalog):
             "UPDATE generations SET calibration = ? WHERE id = ?", (calibration, generation)
         )
 
+    def adopt_generation(self, generation: int) -> None:
+        """Swap to a generation of another embedder: all that makes it the index's own at once.
+
+        The one that was live is kept as the former one, to go back to.
+        """
+        live, chosen = self.generation(), self.generation(generation)
+        row = None if chosen is None else self.embedder_of(chosen)
+        assert live is not None and chosen is not None and row is not None
+        self.set("former", live.id)
+        self.set("embedder", row.fingerprint)
+        self.set("index_spec", json.loads(chosen.spec))
+        self.make_live(generation)
+
+    def drop_embedders(self, kept: Iterable[int]) -> list[str]:
+        """Drop all other embedders, their features and generations; their fingerprints."""
+        stay = set(kept)
+        gone = [row for row in self.embedders() if row.id not in stay]
+        for row in gone:
+            for table in ("generations", "features"):
+                self.db.execute(f"DELETE FROM {table} WHERE embedder = ?", (row.id,))
+            self.db.execute("DELETE FROM embedders WHERE id = ?", (row.id,))
+        return [row.fingerprint for row in gone]
+
+    def drop_unfinished(self) -> None:
+        """Drop generations that a killed run began."""
+        self.db.execute("DELETE FROM generations WHERE state = 'building'")
+
+    def compact(self) -> None:
+        """Give the space of what was dropped back to the disk; outside of any transaction."""
+        with sqlite_errors(self.path):
+            self.db.execute("VACUUM")
+
     def make_live(self, generation: int, keep: int = 2) -> None:
-        """Swap: this generation is live, the former one old; all but `keep` old ones go."""
+        """Swap: this generation is live, the one before old; all but `keep` old ones go.
+
+        The former embedder's generation stays, however old it is.
+        """
         self.db.execute("UPDATE generations SET state = 'old' WHERE state = 'live'")
         self.db.execute("UPDATE generations SET state = 'live' WHERE id = ?", (generation,))
-        self.db.execute("DELETE FROM generations WHERE state = 'building'")
+        self.drop_unfinished()
         self.db.execute(
-            "DELETE FROM generations WHERE state = 'old' AND id NOT IN (SELECT id FROM "
-            "generations WHERE state = 'old' ORDER BY id DESC LIMIT ?)",
-            (keep,),
+            "DELETE FROM generations WHERE state = 'old' AND id IS NOT ? AND id NOT IN (SELECT id "
+            "FROM generations WHERE state = 'old' ORDER BY id DESC LIMIT ?)",
+            (self.setting("former"), keep),
         )

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import click
 
 from cbir import __version__
+from cbir.cli.adopt import adopt_command
 from cbir.cli.backbone import backbone_command
 from cbir.cli.benchmark import benchmark_command
 from cbir.cli.check import check_command
 from cbir.cli.export import export_command
+from cbir.cli.finetune import finetune_command
 from cbir.cli.index import index_command
 from cbir.cli.info import info_command
 from cbir.cli.models import models_command
@@ -36,8 +38,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done, 1 nothing found (with --fail-empty), 2 usage, 3 index missing or not
-    compatible, 4 finished with skipped files (with --strict), 5 failed, 6 faults found,
-    130 interrupted (run again to go on).
+    compatible, 4 finished with skipped files (with --strict), 5 failed, 6 faults found or
+    an embedder not adopted, 130 interrupted (run again to go on).
     """
 
 
@@ -49,9 +51,11 @@ for _command in (
     remove_command,
     export_command,
     models_command,
+    finetune_command,
     sample_command,
     backbone_command,
     train_command,
+    adopt_command,
     benchmark_command,
 ):
     cli.add_command(_command)

@@ -62,6 +62,14 @@ def _text(facts: dict[str, Any]) -> str:
             ("match", _match(facts["calibrated_on"])),
             ("generation", f"{facts['generation']} of {facts['created']}"),
         ]
+    if facts["without_feature"]:
+        missing = count(facts["without_feature"], "image")
+        rows.append(("not found", f"{missing} that its embedder has not seen (cbir index)"))
+    if facts["former"]:
+        former = facts["former"]
+        what = describe(EmbedderSpec.from_dict(former["embedder"]))
+        rows.append(("former", f"{what}, generation {former['generation']} (cbir adopt "
+                               "--roll-back)"))  # fmt: skip
     if facts["metadata_columns"]:
         rows.append(("metadata", ", ".join(facts["metadata_columns"])))
     rows.append(("on disk", human_size(int(facts["bytes"]))))

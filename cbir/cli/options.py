@@ -49,14 +49,18 @@ def json_option(command: Command) -> Command:
 
 def embedder_options(command: Command) -> Command:
     """Which embedder, and how it is made from a backbone."""
+    return click.option(
+        "--embedder",
+        metavar="NAME|DIR",
+        help="Backbone (`cbir models` lists them) or folder of a saved embedder. "
+        "Default: the index's own; for a new index, efficientnet-lite0.",
+    )(backbone_options(command))
+
+
+def backbone_options(command: Command) -> Command:
+    """How an embedder is made from a backbone."""
     for option in reversed(
         [
-            click.option(
-                "--embedder",
-                metavar="NAME|DIR",
-                help="Backbone (`cbir models` lists them) or folder of a saved embedder. "
-                "Default: the index's own; for a new index, efficientnet-lite0.",
-            ),
             click.option(
                 "--weights",
                 metavar="FILE",

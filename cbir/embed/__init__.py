@@ -3,15 +3,19 @@
 Importing this room costs no Keras: it is imported when an embedder is loaded.
 """
 
+from cbir.embed.card import ModelCard
 from cbir.embed.embedder import Embedder, fingerprint, resolve_spec
+from cbir.embed.package import read_card
 from cbir.embed.projection import Projection, fit, fit_gallery, sample_rows
 
 __all__ = [
     "Embedder",
+    "ModelCard",
     "Projection",
     "fingerprint",
     "fit",
     "fit_gallery",
+    "read_card",
     "resolve_spec",
     "sample_rows",
 ]

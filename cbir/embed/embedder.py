@@ -20,6 +20,8 @@ from cbir.types import ImageInput, Pixels, Vectors
 if TYPE_CHECKING:
     import keras
 
+    from cbir.embed.card import ModelCard
+
 
 def resolve_spec(
     name: str,
@@ -60,12 +62,16 @@ def resolve_spec(
 class Embedder:
     """Backbone, cut and pooling as one: uint8 (n, s, s, 3) → features float32 (n, f).
 
-    Make it with `load` (a name or a folder) or `from_spec`.
+    Make it with `load` (a name or a folder) or `from_spec`. `card` says how it was made, where it
+    was trained.
     """
 
-    def __init__(self, spec: EmbedderSpec, model: keras.Model) -> None:
+    def __init__(
+        self, spec: EmbedderSpec, model: keras.Model, card: ModelCard | None = None
+    ) -> None:
         self.spec = spec
         self.model = model
+        self.card = card
         self.fingerprint = fingerprint(spec, model)
         self._run = KerasRuntime(model)
 
@@ -92,12 +98,12 @@ class Embedder:
             from cbir.embed.package import load_package
 
             with quiet():
-                spec, model, stored = load_package(name)
-            made = cls(spec, model)
-            if made.fingerprint != stored:
+                package = load_package(name)
+            made = cls(package.spec, package.model, package.card)
+            if made.fingerprint != package.fingerprint:
                 raise EmbedderError(
-                    f"{name}: expected the embedder {stored}; its files give {made.fingerprint}. "
-                    "They were changed or damaged: restore them."
+                    f"{name}: expected the embedder {package.fingerprint}; its files give "
+                    f"{made.fingerprint}. They were changed or damaged: restore them."
                 )
             return made
         return cls.from_spec(spec, weights_file)
@@ -162,11 +168,15 @@ class Embedder:
         )
         return Projection.none(self.feature_dims).apply(self.features(pixels))
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the embedder into a folder that `load` reads; it replaces an embedder there."""
-        from cbir.embed.package import save_package
+    def save(self, folder: str | os.PathLike[str], card: ModelCard | None = None) -> None:
+        """Write the embedder into a folder that `load` reads; it replaces an embedder there.
 
-        save_package(os.fspath(folder), self.spec, self.model, self.fingerprint)
+        `card` says how it was made; None: the one that it was loaded with, if any.
+        """
+        from cbir.embed.package import Package, save_package
+
+        package = Package(self.spec, self.model, self.fingerprint, card or self.card)
+        save_package(os.fspath(folder), package)
 
 
 def fingerprint(spec: EmbedderSpec, model: keras.Model) -> str:

@@ -1,4 +1,7 @@
-"""A saved embedder: a folder with `embedder.json` and `model.keras`, in safe formats only."""
+"""A saved embedder: a folder with `embedder.json`, `model.keras` and `README.md`.
+
+Safe formats only: JSON, and Keras' own in its safe mode, which runs no code of the file.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ import os
 import shutil
 import uuid
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbir.config import EmbedderSpec
+from cbir.embed.card import ModelCard, readme
 from cbir.errors import EmbedderError, OperationFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -18,9 +23,31 @@ if TYPE_CHECKING:
 VERSION = 1
 CARD = "embedder.json"
 MODEL = "model.keras"
+README = "README.md"
+KEYS = {"version", "fingerprint", "feature_dims", "spec", "made_with", "training"}
 
 
-def read_card(folder: str) -> dict[str, Any]:
+def read_card(folder: str) -> ModelCard | None:
+    """The model card of a saved embedder; None where it has none.
+
+    Raises EmbedderError where the folder holds no embedder, or the card has other keys.
+    """
+    return _card(folder, read_description(folder))
+
+
+def _card(folder: str, description: dict[str, Any]) -> ModelCard | None:
+    training = description.get("training")
+    if training is None:
+        return None
+    try:
+        if not isinstance(training, dict):
+            raise UsageError(f"training: expected an object; received {training!r}.")
+        return ModelCard.from_dict(training)
+    except UsageError as error:
+        raise EmbedderError(f"{os.path.join(folder, CARD)}: {error}") from None
+
+
+def read_description(folder: str) -> dict[str, Any]:
     """What `embedder.json` says; EmbedderError where it cannot be read or is of a newer format."""
     path = os.path.join(folder, CARD)
     try:
@@ -31,6 +58,12 @@ def read_card(folder: str) -> dict[str, Any]:
         raise _none_there(folder) from None
     if version != VERSION:
         raise EmbedderError(f"{path} has format {version}; this cbir reads {VERSION}. Update cbir.")
+    unknown = sorted(set(card) - KEYS)
+    if unknown:
+        raise EmbedderError(
+            f"{path}: expected the keys {', '.join(sorted(KEYS))}; received also "
+            f"{', '.join(unknown)}. It was perhaps written by a newer cbir: update cbir."
+        )
     if not isinstance(card.get("spec"), dict) or not isinstance(card.get("fingerprint"), str):
         raise _none_there(folder)
     return dict(card)
@@ -44,7 +77,7 @@ def _none_there(folder: str) -> EmbedderError:
 
 def read_spec(folder: str) -> EmbedderSpec:
     """The settings of a saved embedder, without loading Keras."""
-    return _spec(folder, read_card(folder))
+    return _spec(folder, read_description(folder))
 
 
 def _spec(folder: str, card: dict[str, Any]) -> EmbedderSpec:
@@ -59,10 +92,20 @@ def _spec(folder: str, card: dict[str, Any]) -> EmbedderSpec:
     return spec
 
 
-def load_package(folder: str) -> tuple[EmbedderSpec, keras.Model, str]:
-    """Settings, model and fingerprint of a saved embedder; EmbedderError where it is damaged."""
-    card = read_card(folder)
-    spec = _spec(folder, card)
+@dataclass(frozen=True, slots=True, eq=False)
+class Package:
+    """What a folder holds: settings, model, the fingerprint that it should have, its card."""
+
+    spec: EmbedderSpec
+    model: keras.Model
+    fingerprint: str
+    card: ModelCard | None
+
+
+def load_package(folder: str) -> Package:
+    """A saved embedder from its folder; EmbedderError where it is damaged."""
+    description = read_description(folder)
+    spec, card = _spec(folder, description), _card(folder, description)
     import keras
 
     from cbir.backbones.applications import custom_objects
@@ -75,10 +118,10 @@ def load_package(folder: str) -> tuple[EmbedderSpec, keras.Model, str]:
     except Exception as error:  # zipfile, h5py, Keras: each has its own
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EmbedderError(f"{path} cannot be loaded as a Keras model: {line}") from None
-    return spec, model, str(card["fingerprint"])
+    return Package(spec, model, str(description["fingerprint"]), card)
 
 
-def save_package(folder: str, spec: EmbedderSpec, model: keras.Model, fingerprint: str) -> None:
+def save_package(folder: str, package: Package) -> None:
     """Write beside, flush, rename.
 
     Raises UsageError where the folder holds anything but an embedder, OperationFailedError where
@@ -90,17 +133,19 @@ def save_package(folder: str, spec: EmbedderSpec, model: keras.Model, fingerprin
 
     folder = os.path.realpath(folder)
     check_free(folder)
-    card = {
+    card = package.card
+    description = {
         "version": VERSION,
-        "fingerprint": fingerprint,
-        "feature_dims": int(model.output_shape[-1]),
-        "spec": spec.to_dict(),
+        "fingerprint": package.fingerprint,
+        "feature_dims": int(package.model.output_shape[-1]),
+        "spec": package.spec.to_dict(),
         "made_with": {"cbir": cbir.__version__, "keras": keras.version()},
+        **({} if card is None else {"training": card.to_dict()}),
     }
     beside = f"{folder}.{uuid.uuid4().hex}"  # a name that nobody's folder has
     try:
         os.makedirs(beside)
-        _write(beside, card, model)
+        _write(beside, description, package)
         _put(beside, folder)
     except OSError as error:
         raise OperationFailedError(
@@ -110,14 +155,17 @@ def save_package(folder: str, spec: EmbedderSpec, model: keras.Model, fingerprin
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _write(folder: str, card: dict[str, Any], model: keras.Model) -> None:
+def _write(folder: str, description: dict[str, Any], package: Package) -> None:
     with warnings.catch_warnings():  # TensorFlow's variables lag behind NumPy 2
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        model.save(os.path.join(folder, MODEL))
+        package.model.save(os.path.join(folder, MODEL))
     with open(os.path.join(folder, CARD), "w", encoding="utf-8") as file:
-        json.dump(card, file, indent=2)
+        json.dump(description, file, indent=2)
         file.write("\n")
-    for name in (MODEL, CARD):
+    with open(os.path.join(folder, README), "w", encoding="utf-8") as file:
+        file.write(readme(package.spec, package.fingerprint, description["feature_dims"],
+                          description["made_with"], package.card))  # fmt: skip
+    for name in (MODEL, CARD, README):
         with open(os.path.join(folder, name), "rb+") as written:
             os.fsync(written.fileno())
 
@@ -140,7 +188,9 @@ def _put(beside: str, folder: str) -> None:
 def check_free(folder: str) -> None:
     """Nobody's pictures are replaced by an embedder."""
     try:
-        others = sorted(set(os.listdir(folder)) - {CARD, MODEL})
+        there = set(os.listdir(folder))
+        ours = {CARD, MODEL, README} if CARD in there else {MODEL}  # a README alone is somebody's
+        others = sorted(there - ours)
     except FileNotFoundError:
         return
     except OSError as error:

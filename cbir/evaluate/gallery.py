@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,14 +47,19 @@ class Gallery:
         return len(self.keys)
 
 
-def of_index(index: Index) -> Gallery:
-    """The gallery of an open index; it must not change while it is measured."""
+def of_index(index: Index, left_out: Collection[int] = ()) -> Gallery:
+    """The gallery of an open index; it must not change while it is measured.
+
+    `left_out` are ids of images that are not looked at.
+    """
     keys: list[bytes] = []
     files: list[str] = []
     place: dict[bytes, int] = {}
     by_id: dict[int, int] = {}
     # By content, so that what is measured does not hang on the order in which files came.
     for row in sorted(index.catalog.rows(), key=lambda row: (row.content, row.id)):
+        if row.id in left_out:
+            continue
         if row.content not in place:
             place[row.content] = len(keys)
             keys.append(row.content)
@@ -64,6 +69,8 @@ def of_index(index: Index) -> Gallery:
     rows_of = np.vectorize(lambda image: by_id.get(image, -1), otypes=[np.int64])
 
     whole: list[Vectors] = []
+    excluded = np.array(sorted(left_out), np.int64) if left_out else None
+    made_by = index.embedder_row().fingerprint
 
     def take(rows: Ids) -> Vectors:
         if len(keys) > _IN_MEMORY:
@@ -73,7 +80,7 @@ def of_index(index: Index) -> Gallery:
         return np.asarray(whole[0][rows], np.float32)
 
     def search(features: Vectors, k: int) -> tuple[Ids, Vectors]:
-        scores, ids = index.search(features, k)
+        scores, ids = index.search(features, k, excluded, made_by)
         return (rows_of(ids) if ids.size else ids), scores
 
     return Gallery(index.path, tuple(keys), tuple(files), index.embedder(), take, search)

@@ -23,7 +23,7 @@ from cbir.config import (
     ResizePolicy,
 )
 from cbir.embed import Embedder, resolve_spec
-from cbir.embed.package import read_card
+from cbir.embed.package import read_description
 from cbir.embed.pooling import POOLINGS
 from cbir.errors import EmbedderError, UsageError
 from cbir.evaluate.classical import CLASSICAL
@@ -165,7 +165,7 @@ def _fixed(name: str) -> Candidate:
             return Candidate(name, made.spec, (), made.recipe)
         return Candidate(name, made.spec, (), made.fingerprint)
     try:
-        return Candidate(name, resolve_spec(name), (), read_card(name)["fingerprint"])
+        return Candidate(name, resolve_spec(name), (), read_description(name)["fingerprint"])
     except EmbedderError as error:
         return Candidate(name, None, (), problem=str(error))
 

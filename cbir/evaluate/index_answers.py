@@ -14,9 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from cbir.config import EmbedderSpec, IndexSpec
-from cbir.errors import UsageError
 from cbir.evaluate.answers import SCORE_BINS, Answer, Answers, Pictures, score_counts
-from cbir.evaluate.index_protocol import IndexTruth, embedder_of
+from cbir.evaluate.index_protocol import IndexTruth
 from cbir.evaluate.protocol import answer_of
 from cbir.evaluate.run import system_name
 from cbir.query import Index
@@ -45,7 +44,7 @@ def answered_by(
     step = max(1, SCORES // len(every))
     for first in range(0, len(found.features), step):
         block = found.features[first : first + step]
-        scores, ids = index.search(block, len(every), hidden)
+        scores, ids = index.search(block, len(every), hidden, found.embedder)
         for query, row, images in zip(
             found.truth.queries[first : first + step], scores, ids, strict=True
         ):
@@ -72,10 +71,7 @@ def _places(gallery: Ids, own: int | None, ids: Ids, scores: Vectors) -> tuple[I
 
 def _about(index: Index, found: IndexTruth, seconds: float) -> tuple[str, dict[str, object]]:
     """The system's name, and what the answers were made with."""
-    row = embedder_of(index)
-    generation = index.catalog.generation()
-    if generation is None:
-        raise UsageError(f"The index {index.path} holds no images yet.")
+    row, generation = index.embedder_row(), index.generation()
     embedder = EmbedderSpec.from_dict(json.loads(row.spec))
     spec = IndexSpec.from_dict(json.loads(generation.spec))
     return system_name(embedder.backbone, spec, generation.fitted > 0), {

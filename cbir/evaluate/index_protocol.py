@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cbir.catalog import EmbedderRow, FeatureCache, FileRow
+from cbir.catalog import FeatureCache, FileRow
+from cbir.embed import sample_rows
 from cbir.errors import ImageError, UsageError
 from cbir.evaluate.embedding import embed_files
 from cbir.evaluate.ground_truth import (
@@ -39,11 +40,15 @@ class Choice:
     label          the metadata column; None: `label` where there is one, else the parent folder
     query_where    which images are queries; none: all of the gallery, each left out of its answer
     gallery_where  which images may be found; none: all
+    left_out       ids of images that are neither asked nor found
+    sample         how many queries, at most, chosen by their contents; None: all
     """
 
     label: str | None = None
     query_where: Sequence[str] = ()
     gallery_where: Sequence[str] = ()
+    left_out: frozenset[int] = frozenset()
+    sample: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +58,7 @@ class IndexTruth:
     ids       of the gallery's images, int64 (n,), rising, in the order of `truth.gallery`
     features  of the queries, float32 (q, f), in the order of `truth.queries`
     labels    where the gallery's labels are from, for people
+    embedder  fingerprint of what made the features
     failures  of the manifest's pictures: they are not queries
     embedded  how many queries had no stored or cached feature
     """
@@ -61,6 +67,7 @@ class IndexTruth:
     ids: Ids
     features: Vectors
     labels: str
+    embedder: str
     failures: tuple[Failure, ...] = ()
     embedded: int = 0
 
@@ -89,9 +96,12 @@ def from_index(index: Index, choice: Choice | None = None) -> IndexTruth:
     queries = [i for i in asked if images.labels[i]]
     if not queries:
         raise UsageError(
-            f"benchmark recall: expected queries with a label; of {len(asked)} images that may be "
+            f"labels: expected queries with a label; of {len(asked)} images that may be "
             f"queries none has one (labels: {images.by}). Name another column with --label."
         )
+    if choice.sample is not None:
+        contents = [images.rows[i].content for i in queries]
+        queries = [queries[i] for i in sample_rows(contents, choice.sample, 0).tolist()]
     used = sorted({*queries, *images.gallery})  # no other picture is looked at
     place = {row: i for i, row in enumerate(used)}
     where = " ".join(choice.query_where)
@@ -102,7 +112,8 @@ def from_index(index: Index, choice: Choice | None = None) -> IndexTruth:
         ([place[i] for i in queries], [place[i] for i in images.gallery]),
     )
     features = index.stored_features([images.rows[i].id for i in queries])
-    return IndexTruth(truth, _ids(images), features, images.by)
+    made_by = index.embedder_row().fingerprint
+    return IndexTruth(truth, _ids(images), features, images.by, made_by)
 
 
 def from_index_and_manifest(
@@ -131,14 +142,15 @@ def from_index_and_manifest(
     where = f"{os.path.basename(manifest)} {' '.join(choice.query_where)}".strip()
     return IndexTruth(
         replace(truth, name=_name(index, choice, where)), _ids(images), features[kept],
-        images.by, tuple(failed[i] for i in sorted(failed)), embedded,
+        images.by, index.embedder_row().fingerprint, tuple(failed[i] for i in sorted(failed)),
+        embedded,
     )  # fmt: skip
 
 
 def _images(index: Index, choice: Choice) -> _Images:
-    rows = list(index.catalog.rows())
+    rows = [row for row in index.catalog.rows() if row.id not in choice.left_out]
     if not rows:
-        raise UsageError(f"benchmark recall: {index.path} holds no images yet.")
+        raise UsageError(f"{index.path} holds no images yet.")
     gallery = list(range(len(rows)))
     if choice.gallery_where:
         gallery = _passing(index, rows, choice.gallery_where)
@@ -191,7 +203,7 @@ def _check_labels(
     if not set(asked) & set(by_label):
         known = ", ".join(sorted(by_label)[:3]) or "none"
         raise UsageError(
-            f"benchmark recall: no label of {manifest} ({', '.join(sorted(set(asked))[:3])}, ...) "
+            f"labels: no label of {manifest} ({', '.join(sorted(set(asked))[:3])}, ...) "
             f"is one of the index's ({labels}: {known}, ...). Give the index labels with `cbir "
             "index --metadata FILE`, or name their column with --label."
         )
@@ -234,7 +246,7 @@ def _features(
 
     Contents that the index has are not embedded, whatever file they are in.
     """
-    row = embedder_of(index)
+    row = index.embedder_row()
     found = np.zeros((len(paths), row.feature_dims), np.float32)
     failed: dict[int, Failure] = {}
     missing: list[int] = []
@@ -255,11 +267,3 @@ def _features(
     found[missing] = fresh.features
     failed.update({missing[i]: failure for i, failure in fresh.failed})
     return found, failed, fresh.embedded
-
-
-def embedder_of(index: Index) -> EmbedderRow:
-    """What made the features of an index; UsageError where it holds none."""
-    row = index.catalog.embedder()
-    if row is None:
-        raise UsageError(f"The index {index.path} holds no images yet.")
-    return row

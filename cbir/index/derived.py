@@ -89,16 +89,17 @@ def read_derived(file: DerivedFile) -> FaissIndex:
         raise DerivedFileError(f"cannot be read by FAISS ({error})") from None
 
 
-def prune_derived(index: str, keep: DerivedFile | None) -> list[str]:
-    """Remove all derived files but one, and what a killed writer left; the names removed."""
+def prune_derived(index: str, *keep: DerivedFile) -> list[str]:
+    """Remove all derived files but these, and what a killed writer left; the names removed."""
     folder = os.path.join(index, FOLDER)
     if not os.path.isdir(folder):
         return []
+    kept = {file.path for file in keep}
     gone = [
         name
         for name in os.listdir(folder)
         if (_NAME.fullmatch(name) or name.endswith(".new"))
-        and (keep is None or os.path.join(folder, name) != keep.path)
+        and os.path.join(folder, name) not in kept
     ]
     for name in gone:
         os.remove(os.path.join(folder, name))

@@ -1,5 +1,6 @@
 """What keeps an index alive: bringing it up to date, deriving, checking, mending, exporting."""
 
+from cbir.lifecycle.adopt import AdoptOptions, AdoptReport, adopt, forget, roll_back
 from cbir.lifecycle.check import CheckReport, Fault, check, repair
 from cbir.lifecycle.edit import Removal, export_csv, export_vectors, info, remove
 from cbir.lifecycle.embedders import EmbedderRequest, describe
@@ -14,6 +15,8 @@ from cbir.lifecycle.sync import (
 )
 
 __all__ = [
+    "AdoptOptions",
+    "AdoptReport",
     "CheckReport",
     "EmbedderRequest",
     "Fault",
@@ -22,15 +25,18 @@ __all__ = [
     "Removal",
     "SyncOptions",
     "SyncReport",
+    "adopt",
     "build",
     "check",
     "describe",
     "export_csv",
     "export_vectors",
+    "forget",
     "info",
     "refresh",
     "remove",
     "repair",
+    "roll_back",
     "sync",
     "writing",
 ]

@@ -42,12 +42,17 @@ def calibrate_index(
     catalog: CatalogWriter,
     embedder: FeatureExtractor,
     advance: Callable[[int], None] = lambda _: None,
+    generation: int | None = None,
 ) -> bool:
-    """Calibrate the live generation and store it; False where the pictures' files are not there."""
-    live = catalog.generation()
-    assert live is not None
-    with Index(catalog.index, embedder) as index:
-        gallery = of_index(index)
+    """Calibrate the live generation, or the one with this id, and store it.
+
+    False where the pictures' files are not there.
+    """
+    live = catalog.generation(generation)
+    assert live is not None and live.embedder is not None
+    left_out = catalog.without_feature(live.embedder)
+    with Index(catalog.index, embedder, generation=live.id) as index:
+        gallery = of_index(index, frozenset(left_out))
         found = calibrate(gallery, CalibrationOptions(), advance=advance)
     with catalog.writing():
         if found is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -11,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbir.catalog import Catalog, EmbedderRow, blob_size, from_blobs
-from cbir.config import EmbedderSpec, FeatureExtractor
+from cbir.config import FeatureExtractor
 from cbir.errors import CbirError, IndexDamagedError
 from cbir.index import FaissIndex, derived_files
-from cbir.lifecycle.embedders import SAVED, EmbedderRequest
+from cbir.lifecycle.embedders import EmbedderRequest, unknown
 from cbir.lifecycle.folders import absence
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import SyncOptions, sync, writing
-from cbir.query.state import State, embeddings, load_state
+from cbir.query.state import State, embeddings, load_state, read_projection
 from cbir.types import Ids
 
 UNIT_TOLERANCE = 1e-3
@@ -87,9 +86,10 @@ def repair(index: str, embedder: EmbedderRequest | FeatureExtractor | None = Non
     with writing(index) as catalog:
         broken = [i for kind in ("feature unusable", "feature missing") if kind in bad
                   for i in bad[kind].ids]  # fmt: skip
-        if broken:
+        row = catalog.embedder()
+        if broken and row is not None:
             with catalog.writing():
-                catalog.drop_features(broken)
+                catalog.drop_features(row.id, broken)
     unreadable = "projection unreadable" in bad
     if ids:
         report = sync(
@@ -125,6 +125,7 @@ def _faults(catalog: Catalog) -> Iterator[Fault]:
     if row is None:
         return
     yield from _embedder_faults(catalog, row)
+    yield from _former_faults(catalog)
     bad = list(_feature_faults(catalog, row))
     yield from bad
     if not bad:
@@ -161,24 +162,30 @@ def _file_faults(catalog: Catalog) -> Iterator[Fault]:
 
 def _embedder_faults(catalog: Catalog, row: EmbedderRow) -> Iterator[Fault]:
     """Whether the embedder that made the features can be had here."""
-    from cbir.backbones import names
-
-    saved = os.path.join(catalog.index, SAVED, "embedder.json")
     remedy = "install what holds that embedder, or index again into a new folder"
-    if os.path.exists(saved):
-        try:
-            with open(saved, encoding="utf-8") as file:
-                fingerprint = json.load(file)["fingerprint"]
-        except (OSError, ValueError, KeyError):
-            fingerprint = "unreadable"
-        if fingerprint != row.fingerprint:
-            note = f"the index has {row.fingerprint}, its embedder folder {fingerprint}"
-            yield Fault("fingerprint unknown", 1, (note,), remedy, repairable=False)
-        return
-    spec = EmbedderSpec.from_dict(json.loads(row.spec))
-    if spec.carried or spec.backbone not in names():
-        note = f"{spec.backbone} with weights {spec.weights}: {row.fingerprint}"
+    note = unknown(catalog, row)
+    if note:
         yield Fault("fingerprint unknown", 1, (note,), remedy, repairable=False)
+
+
+def _former_faults(catalog: Catalog) -> Iterator[Fault]:
+    """Whether one could go back to the embedder that was live before another was adopted."""
+    if catalog.setting("former") is None:
+        return
+    former = catalog.former()
+    row = None if former is None else catalog.embedder_of(former)
+    note = "its generation is not there"
+    if former is not None and row is not None:
+        note = unknown(catalog, row)
+        try:
+            read_projection(former, row)
+        except IndexDamagedError as error:
+            note = str(error)
+    if note:
+        yield Fault(
+            "former embedder unusable", 1, (note,),
+            "`cbir adopt --forget`: what is live does not need it", repairable=False,
+        )  # fmt: skip
 
 
 def _feature_faults(catalog: Catalog, row: EmbedderRow) -> Iterator[Fault]:
@@ -223,7 +230,8 @@ def _derived_faults(catalog: Catalog) -> Iterator[Fault]:
             yield Fault("FAISS file missing", 1, ("no generation is live",), remedy)
         return
     usable = [f for f in files if f.generation == state.generation.id and f.seq <= catalog.seq]
-    stale = [os.path.basename(f.path) for f in files if f not in usable]
+    former = catalog.setting("former")
+    stale = [os.path.basename(f.path) for f in files if f not in usable and f.generation != former]
     if stale:
         yield Fault("FAISS file stale", len(stale), tuple(stale[:EXAMPLES]), remedy)
     if not usable:
@@ -248,7 +256,7 @@ def _vector_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Faul
     wrong = ~((np.abs(lengths - 1) <= UNIT_TOLERANCE) | (lengths == 0))
     if wrong.any():
         yield _vectors("FAISS vectors not finite or not unit", ids[wrong], remedy)
-    off = np.setxor1d(ids, catalog.ids())
+    off = np.setxor1d(ids, catalog.ids())  # features are all there: that was looked at before
     if len(off):
         yield _vectors("FAISS ids not those of the catalog", off, remedy)
         return

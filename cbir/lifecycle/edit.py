@@ -145,6 +145,7 @@ def info(index: str) -> dict[str, object]:
         ]  # fmt: skip
         spec = json.loads(row.spec) if row else None
         calibration = _calibration(catalog)
+        unembedded = catalog.without_feature(row.id) if row else []
         return {
             "index": _text(catalog.index),
             "images": catalog.count(),
@@ -158,11 +159,25 @@ def info(index: str) -> dict[str, object]:
             "index_spec": json.loads(generation.spec) if generation else None,
             "fitted_on": generation.fitted if generation else None,
             "created": generation.created if generation else None,
+            "without_feature": len(unembedded),
+            "former": _former(catalog),
             "calibrated_on": calibration.images if calibration else None,
             "metadata_columns": catalog.columns(),
             "seq": catalog.seq,
             "bytes": _folder_size(catalog.index),
         }
+
+
+def _former(catalog: Catalog) -> dict[str, object] | None:
+    """The embedder and generation that `cbir adopt --roll-back` goes back to."""
+    former = catalog.former()
+    row = None if former is None else catalog.embedder_of(former)
+    if former is None or row is None:
+        return None
+    return {
+        "embedder": json.loads(row.spec), "fingerprint": row.fingerprint, "generation": former.id,
+        "created": former.created, "without_feature": len(catalog.without_feature(row.id)),
+    }  # fmt: skip
 
 
 def _calibration(catalog: Catalog) -> Calibration | None:

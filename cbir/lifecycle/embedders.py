@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from cbir.catalog import Catalog, CatalogWriter
+from cbir.catalog import Catalog, CatalogWriter, EmbedderRow
 from cbir.config import DEFAULT_EMBEDDER, EmbedderSpec, FeatureExtractor, ResizePolicy
 from cbir.errors import IndexIncompatibleError
-from cbir.query import own_embedder
-
-SAVED = "embedder"
-"""Folder of an index that holds its embedder, where that is not a stock one."""
+from cbir.query import own_embedder, saved_folder
+from cbir.query.examples import SAVED, SAVED_ALONE, saved_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,54 @@ class IndexEmbedder:
 
     def _record(self, embedder: FeatureExtractor) -> None:
         """Write which embedder the index has; one that is not stock is saved with it."""
-        save = getattr(embedder, "save", None)
-        if save is not None and not getattr(embedder, "is_stock", True):
-            save(os.path.join(self._catalog.index, SAVED))
+        keep_embedder(self._catalog.index, embedder)
         with self._catalog.writing():
             self._catalog.add_embedder(
                 embedder.fingerprint, embedder.spec.canonical(), embedder.feature_dims
             )
             self._catalog.set("embedder", embedder.fingerprint)
+
+
+def keep_embedder(index: str, embedder: FeatureExtractor) -> None:
+    """Save an embedder with its index, where it is not a stock one and not there yet."""
+    save = getattr(embedder, "save", None)
+    if save is None or getattr(embedder, "is_stock", True):
+        return
+    if saved_folder(index, embedder.fingerprint) is None:
+        os.makedirs(os.path.join(index, SAVED), exist_ok=True)
+        save(os.path.join(index, SAVED, embedder.fingerprint))
+
+
+def drop_saved(index: str, kept: Iterable[str]) -> list[str]:
+    """Remove saved embedders but for these fingerprints; what was removed.
+
+    The folder of an index with one embedder (`embedder/`) goes where its embedder does.
+    """
+    folder, alone = os.path.join(index, SAVED), os.path.join(index, SAVED_ALONE)
+    stay = set(kept)
+    gone = []
+    if os.path.isdir(folder):
+        gone += [os.path.join(folder, name) for name in os.listdir(folder) if name not in stay]
+    if saved_as(alone) not in {"", *stay}:  # one that cannot be read is left to its owner
+        gone.append(alone)
+    for place in gone:
+        shutil.rmtree(place, ignore_errors=True)
+    return gone
+
+
+def unknown(catalog: Catalog, row: EmbedderRow) -> str:
+    """Why an embedder cannot be had here, "" where it can; nothing is loaded for it."""
+    from cbir.backbones import names
+
+    if saved_folder(catalog.index, row.fingerprint) is not None:
+        return ""
+    alone = os.path.join(catalog.index, SAVED_ALONE)
+    if os.path.isdir(alone) and saved_as(alone) not in {e.fingerprint for e in catalog.embedders()}:
+        return f"the index has {row.fingerprint}, its embedder folder another one"
+    spec = EmbedderSpec.from_dict(json.loads(row.spec))
+    if spec.carried or spec.backbone not in names():
+        return f"{spec.backbone} with weights {spec.weights}: {row.fingerprint}"
+    return ""
 
 
 def describe(spec: EmbedderSpec) -> str:
@@ -129,6 +169,7 @@ def refusal(catalog: Catalog, own: str, asked: str) -> IndexIncompatibleError:
     """The error for another embedder: features of two embedders cannot be compared."""
     return IndexIncompatibleError(
         f"{catalog.index} was made with {own}; received {asked}. To keep that index, leave out "
-        "--embedder and its options. To use the other embedder, make another index: "
-        "`cbir index FOLDER -i OTHER --embedder NAME`."
+        "--embedder and its options. To move it to the other embedder: `cbir adopt EMBEDDER -i "
+        "INDEX`, which compares both first. To have both: `cbir index FOLDER -i OTHER --embedder "
+        "EMBEDDER`."
     )

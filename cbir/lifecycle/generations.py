@@ -55,13 +55,30 @@ def refresh(catalog: CatalogWriter, *, refit: bool = False, rebuild: bool = Fals
     live = catalog.generation()
     if row is None:  # nothing was ever embedded: there is nothing to derive from
         return Refreshed(0, False, 0, 0, False)
-    contents, hashes = catalog.content_hashes(row)
+    _, hashes = catalog.content_hashes(row)
     fitted = live is not None and live.projection is not None
     fitting = spec.projection == "pca" and len(hashes) >= (
         KEEP_SHARE * FIT_AT if fitted else FIT_AT
     )
     if live is not None and not refit and not _outdated(live, spec, row, len(hashes), fitting):
-        return _derive(catalog, live, rebuild)
+        return derive(catalog, live, rebuild)
+    made = begin(catalog, row, spec, fitting)
+    with catalog.writing():
+        catalog.make_live(made.generation)
+    tidy(catalog)
+    return made
+
+
+def begin(
+    catalog: CatalogWriter, row: EmbedderRow, spec: IndexSpec, fitting: bool | None = None
+) -> Refreshed:
+    """Make a generation of an embedder's features, with its FAISS file, that is not live yet.
+
+    `fitting`: whether a projection is fitted; None: where there are pictures enough for it.
+    """
+    contents, hashes = catalog.content_hashes(row)
+    if fitting is None:
+        fitting = spec.projection == "pca" and len(hashes) >= FIT_AT
     projection = None
     if fitting:
         rows = sample_rows(hashes, SAMPLE, spec.seed)
@@ -74,11 +91,15 @@ def refresh(catalog: CatalogWriter, *, refit: bool = False, rebuild: bool = Fals
             len(hashes) if projection is not None else 0,
         )
     used = projection or Projection.none(row.feature_dims)
-    file = _build(catalog, number, row, used)
-    with catalog.writing():
-        catalog.make_live(number)
-    prune_derived(catalog.index, file)
+    _build(catalog, number, row, used)
     return Refreshed(number, True, len(hashes) if projection else 0, used.dims, True)
+
+
+def tidy(catalog: CatalogWriter) -> None:
+    """Remove derived files but the newest of the live generation and of the former one."""
+    wanted = {catalog.live(), catalog.setting("former")} - {None}
+    newest = {f.generation: f for f in derived_files(catalog.index) if f.generation in wanted}
+    prune_derived(catalog.index, *newest.values())
 
 
 def _outdated(live: Generation, spec: IndexSpec, row: EmbedderRow, n: int, fitting: bool) -> bool:
@@ -114,21 +135,19 @@ def _build(
     return write_derived(catalog.index, generation, seq, store)
 
 
-def _derive(catalog: CatalogWriter, live: Generation, rebuild: bool) -> Refreshed:
-    """Bring the live generation's FAISS file up to date where enough has changed."""
+def derive(catalog: CatalogWriter, live: Generation, rebuild: bool = False) -> Refreshed:
+    """Bring a generation's FAISS file up to date where enough has changed."""
     notes: list[str] = []
     with catalog.reading():
-        state = load_state(catalog, notes)
+        state = load_state(catalog, notes, live.id)
     assert state is not None
     current = [f for f in derived_files(catalog.index) if f.generation == live.id]
     missing = not current or bool(notes)
     due = state.live.pending > PENDING_SHARE * max(1, len(state.live.base))
     if rebuild and state.embedder is not None:
-        file = _build(catalog, live.id, state.embedder, state.projection)
+        _build(catalog, live.id, state.embedder, state.projection)
     elif missing or due:
-        file = write_derived(catalog.index, live.id, state.live.seq, state.live.merged())
-    else:
-        file = current[-1]
-    prune_derived(catalog.index, file)
+        write_derived(catalog.index, live.id, state.live.seq, state.live.merged())
+    tidy(catalog)
     written = rebuild or missing or due
     return Refreshed(live.id, False, live.fitted, state.projection.dims, written)

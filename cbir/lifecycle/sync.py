@@ -208,13 +208,17 @@ class _Sync:
         self._roots: dict[str, int] = {}
         self._movable: dict[bytes, list[FileState]] = {}
         self._gone: dict[int, FileState] = {}
+        self._unembedded: set[int] = set()
 
     def run(self, folders: Sequence[str]) -> None:
         """Plan, read and embed, drop, describe, derive."""
         self._prepare()
         targets = choose_targets(self.catalog, folders, self.options.scanning)
+        row = self.catalog.embedder()
+        if row is not None:  # left over where another embedder was adopted without their files
+            self._unembedded.update(self.catalog.without_feature(row.id))
         plan_options = PlanOptions(
-            self.options.prune, self.options.retry_failed, self.options.recheck
+            self.options.prune, self.options.retry_failed, self.options.recheck | self._unembedded
         )
         self.progress.stage("scanning")
         plans = [make_plan(self.catalog, target, plan_options) for target in targets]
@@ -329,8 +333,12 @@ class _Sync:
         known = self._known.get((ref.root, ref.path))
         same = known is not None and image.content in self.catalog.hashes_of([known.id])
         if known is not None and same:
-            self.catalog.touch_file(known.id, ref.size, ref.mtime_ns)
             self.report.unchanged += 1
+            if known.id in self._unembedded:  # a change: readers must take its vector in
+                again = NewFile(self._roots[ref.root], ref, image.content, known.id)
+                self.catalog.put_files(seq, [again])
+            else:
+                self.catalog.touch_file(known.id, ref.size, ref.mtime_ns)
             return
         if known is not None:
             self.report.changed += 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cbir.query.algebra import combine
-    from cbir.query.examples import Example, own_embedder
+    from cbir.query.examples import Example, own_embedder, saved_folder
     from cbir.query.filters import allowed_ids, parse_term
     from cbir.query.match import Calibration
     from cbir.query.metadata import find_file, match_metadata, read_csv, read_sidecar, spellings
@@ -28,6 +28,7 @@ _HOME = {
     "parse_term": "filters",
     "read_csv": "metadata",
     "read_sidecar": "metadata",
+    "saved_folder": "examples",
     "spellings": "metadata",
 }
 
@@ -45,6 +46,7 @@ __all__ = [
     "parse_term",
     "read_csv",
     "read_sidecar",
+    "saved_folder",
     "spellings",
 ]
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from cbir.catalog import Catalog, EmbedderRow, sqlite_errors
+from cbir.catalog import Catalog, EmbedderRow, Generation, sqlite_errors
 from cbir.config import FeatureExtractor, QuerySpec
-from cbir.errors import IndexDamagedError, UsageError
+from cbir.errors import CbirError, IndexIncompatibleError, UsageError
 from cbir.query.algebra import combine
-from cbir.query.examples import Example, own_embedder
+from cbir.query.examples import Embedders, Example, ExampleMaker
 from cbir.query.filters import Table, allowed_ids
 from cbir.query.match import NEAREST, Calibration
 from cbir.query.matching import kept, matched, nearest_ids
-from cbir.query.metadata import find_file
 from cbir.query.state import State, catch_up, features_of, load_state
-from cbir.types import Hit, Ids, ImageInput, Pixels, Ranking, Vectors
+from cbir.types import Hit, Ids, ImageInput, Ranking, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,19 @@ class Index:
     take turns.
     """
 
-    def __init__(self, path: str, embedder: FeatureExtractor | None = None) -> None:
-        """Open the index folder `path`; `embedder` only where the caller has it already.
+    def __init__(
+        self, path: str, *embedders: FeatureExtractor, generation: int | None = None
+    ) -> None:
+        """Open the index folder `path`; `embedders` are those that the caller has already.
 
+        `generation`: that one is searched, whichever is live (to compare it before it is).
         Raises IndexMissingError, IndexIncompatibleError, IndexDamagedError.
         """
         self.path = os.path.abspath(path)
         self.catalog = Catalog(self.path)
         self.notes: list[str] = []
-        self._embedder = embedder
+        self._embedders = Embedders(self.path, embedders)
+        self._pinned = generation
         self._state: State | None = None
         self._one = threading.RLock()  # one connection: several threads take turns
 
@@ -95,13 +99,9 @@ class Index:
         `extra` is metadata for this call only, by image id.
         """
         start = time.perf_counter()
-        examples = self.examples(images, crop)
-        each = (time.perf_counter() - start) / max(1, len(images))
-        with self._one, self.catalog.reading():
-            start = time.perf_counter()
-            state = self._refresh()
+        with self._asking(images, crop) as (state, examples):
             asked = self._asked(spec, extra)
-            each += (time.perf_counter() - start) / max(1, len(images))
+            each = (time.perf_counter() - start) / max(1, len(images))
             return [self._rank(state, [example], asked, None, each) for example in examples]
 
     def query_combined(
@@ -115,21 +115,45 @@ class Index:
     ) -> Ranking:
         """One ranking for all query images together: their weighted mean direction."""
         start = time.perf_counter()
-        examples = self.examples(images, crop)
-        with self._one, self.catalog.reading():
-            state = self._refresh()
+        with self._asking(images, crop) as (state, examples):
             asked = self._asked(spec, extra)
             return self._rank(state, examples, asked, weights, time.perf_counter() - start)
 
+    @contextmanager
+    def _asking(
+        self, images: Sequence[ImageInput], crop: str | None
+    ) -> Iterator[tuple[State, list[Example]]]:
+        """A read transaction with its state, and examples by the embedder of that very state.
+
+        Pictures are embedded before it begins, which takes long; where another embedder was adopted
+        meanwhile, they are embedded again.
+        """
+        with self._one:
+            while True:
+                examples = self.examples(images, crop)
+                with self.catalog.reading():
+                    state = self._refresh()
+                    own = None if state.embedder is None else state.embedder.fingerprint
+                    if own is None or all(example.embedder == own for example in examples):
+                        yield state, examples
+                        return
+
     def search(
-        self, features: Vectors, k: int = 10, excluded: Ids | None = None
+        self,
+        features: Vectors,
+        k: int = 10,
+        excluded: Ids | None = None,
+        embedder: str | None = None,
     ) -> tuple[Vectors, Ids]:
         """The k nearest of raw features: float32 (q, f) → scores float32 and ids int64 (q, k').
 
-        As `VectorStore.search` has it; `excluded` are ids that may not be found.
+        As `VectorStore.search` has it; `excluded` are ids that may not be found. `embedder` is the
+        fingerprint of what made the features: IndexIncompatibleError where the index has another by
+        now; UsageError for features of another length.
         """
         with self._one, self.catalog.reading():
             state = self._refresh()
+            self._check_features(state, features, embedder)
             return state.live.search(state.projection.apply(features), k, None, excluded)
 
     def stored_features(self, ids: Sequence[int]) -> Vectors:
@@ -138,10 +162,10 @@ class Index:
         Raises UsageError where an id is not in the gallery, or has no feature.
         """
         with self._one, self.catalog.reading():
-            row = self.catalog.embedder()
-            found = {} if row is None else features_of(self.catalog, row, ids)
+            row = self.embedder_row()
+            found = features_of(self.catalog, row, ids)
         missing = next((image for image in ids if image not in found), None)
-        if row is None or missing is not None:
+        if missing is not None:
             raise UsageError(f"No feature of image {missing} is stored in {self.path}.")
         return np.stack([found[i] for i in ids]) if ids else np.empty((0, row.feature_dims), "f4")
 
@@ -155,98 +179,51 @@ class Index:
     def examples(self, images: Sequence[ImageInput], crop: str | None = None) -> list[Example]:
         """Features of the query images; those whose content is stored are not embedded again."""
         with self._one, sqlite_errors(self.catalog.path):
-            return self._examples(images, crop)
+            while True:
+                row = self.embedder_row()
+                try:
+                    return ExampleMaker(self.catalog, self._embedders, row, crop).make(images)
+                except CbirError:
+                    # Another embedder was adopted just now, and perhaps this one taken away.
+                    if self.embedder_row().fingerprint == row.fingerprint:
+                        raise
 
-    def _examples(self, images: Sequence[ImageInput], crop: str | None) -> list[Example]:
-        row = self.catalog.embedder()
+    def embedder_row(self) -> EmbedderRow:
+        """What made the features that are searched; UsageError where nothing was embedded yet."""
+        if self._pinned is None:
+            row = self.catalog.embedder()
+        else:
+            generation = self.catalog.generation(self._pinned)
+            row = None if generation is None else self.catalog.embedder_of(generation)
         if row is None:
             raise UsageError(
                 f"The index {self.path} holds no images yet, so there is nothing to search. Add "
                 "some with `cbir index FOLDER`."
             )
-        known = [self._known(image, row, crop) for image in images]
-        missing = [i for i, example in enumerate(known) if example is None]
-        for i, example in zip(missing, self._embed([images[i] for i in missing], row, crop),
-                              strict=True):  # fmt: skip
-            known[i] = example
-        return [example for example in known if example is not None]
+        return row
 
-    def _known(self, image: ImageInput, row: EmbedderRow, crop: str | None) -> Example | None:
-        """The example where its feature is stored: an id, or a file (or bytes) indexed before."""
-        from cbir.images import content_hash
-
-        if isinstance(image, int | np.integer):
-            return self._by_id(int(image), row, crop)
-        if crop is not None or not isinstance(image, str | os.PathLike | bytes):
-            return None
-        content = content_hash(image)
-        feature = self.catalog.content_feature(row, content)
-        if feature is None:
-            return None
-        return self._named(image, feature[None], content)
-
-    def _by_id(self, image: int, row: EmbedderRow, crop: str | None) -> Example:
-        known = 0 < image < 2**63  # SQLite's integers end there
-        found = next(self.catalog.rows([image]), None) if known else None
+    def generation(self) -> Generation:
+        """The generation that is searched; UsageError where there is none yet."""
+        found = self.catalog.generation(self._pinned)
         if found is None:
-            raise UsageError(
-                f"No image has the id {image} in {self.path}. `cbir export --csv FILE` lists all "
-                "ids."
-            )
-        if crop is not None:
-            whole = self._embed([found.file], row, crop)[0]
-            return Example(f"id:{image}", whole.feature, b"", image, found.file)
-        feature = self.catalog.content_feature(row, found.content)
-        if feature is None:
-            raise IndexDamagedError(
-                f"The feature of image {image} is missing in {self.path}. Run `cbir check "
-                "--repair`."
-            )
-        return Example(f"id:{image}", feature[None], found.content, image, found.file)
+            raise UsageError(f"The index {self.path} holds no images yet.")
+        return found
 
-    def _embed(
-        self, images: Sequence[ImageInput], row: EmbedderRow, crop: str | None
-    ) -> list[Example]:
-        from cbir.images import prepare
-
-        if not images:
-            return []
-        embedder = self.embedder(row)
-        loaded = [prepare(image, embedder.spec, crop) for image in images]
-        pixels: Pixels = np.stack([one.pixels for one in loaded if one.pixels is not None])
-        features = embedder.features(pixels)
-        # A part of a picture is not that picture: its content is nobody's.
-        contents = [b"" if crop is not None else one.content for one in loaded]
-        return [
-            self._named(image, features[i : i + 1], contents[i]) for i, image in enumerate(images)
-        ]
-
-    def _named(self, image: ImageInput, feature: Vectors, content: bytes) -> Example:
-        if isinstance(image, str | os.PathLike):
-            file = os.fspath(image)
-            own = find_file(self.catalog, file)
-            return Example(file, feature, content, own, os.path.abspath(file))
-        name = "(bytes)" if isinstance(image, bytes) else "(picture)"
-        return Example(name, feature, content)
-
-    def embedder(self, row: EmbedderRow | None = None) -> FeatureExtractor:
+    def embedder(self) -> FeatureExtractor:
         """The index's embedder, loaded on first use.
 
         Raises IndexIncompatibleError where it is not the one that made the features.
         """
-        if self._embedder is None:
-            row = row or self.catalog.embedder()
-            if row is None:
-                raise UsageError(f"The index {self.path} has no embedder yet: it holds no images.")
-            self._embedder = own_embedder(self.path, row)
-        return self._embedder
+        with self._one:
+            return self._embedders.get(self.embedder_row())
 
     # -- search ----------------------------------------------------------------------------------
 
     def _refresh(self) -> State:
         """The state as the catalog has it in this read transaction."""
-        if self._state is None or self._state.generation.id != self.catalog.live():
-            self._state = load_state(self.catalog, self.notes)
+        wanted = self.catalog.live() if self._pinned is None else self._pinned
+        if self._state is None or self._state.generation.id != wanted:
+            self._state = load_state(self.catalog, self.notes, self._pinned)
         else:
             catch_up(self.catalog, self._state)
         if self._state is None:
@@ -254,6 +231,19 @@ class Index:
         if self._state.uncalibrated and self._state.uncalibrated not in self.notes:
             self.notes.append(self._state.uncalibrated)
         return self._state
+
+    def _check_features(self, state: State, features: Vectors, embedder: str | None) -> None:
+        """Features of two embedders have nothing to do with each other, equal lengths or not."""
+        own = state.embedder
+        if own is not None and embedder is not None and embedder != own.fingerprint:
+            raise IndexIncompatibleError(
+                f"features: expected those of the embedder {own.fingerprint}, which {self.path} "
+                f"has now; received those of {embedder}. Embed the pictures again."
+            )
+        if own is not None and features.shape[1] != own.feature_dims:
+            raise UsageError(
+                f"features: expected (q, {own.feature_dims}); received {features.shape}."
+            )
 
     def _asked(self, spec: QuerySpec | None, extra: Table | None) -> Asked:
         spec = spec or QuerySpec()

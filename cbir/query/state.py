@@ -30,16 +30,20 @@ class State:
     """Vectors of images in the calibration's space that a query has asked for, each (d,)."""
 
 
-def load_state(catalog: Catalog, notes: list[str] | None = None) -> State | None:
-    """The live generation's state, within a read transaction; None where there is none yet.
+def load_state(
+    catalog: Catalog, notes: list[str] | None = None, number: int | None = None
+) -> State | None:
+    """The state of the live generation, or of the one with this id, within a read transaction.
+
+    None where there is none yet.
 
     What is wrong with derived files is appended to `notes`; the state is right all the same,
     since it is then made from the stored features.
     """
-    generation = catalog.generation()
+    generation = catalog.generation(number)
     if generation is None:
         return None
-    embedder = catalog.embedder()
+    embedder = catalog.embedder_of(generation)
     projection = read_projection(generation, embedder)
     base, seq = _base(catalog, generation, notes if notes is not None else [])
     if base is None:
@@ -88,7 +92,7 @@ def read_calibration(catalog: Catalog, generation: Generation) -> Calibration | 
 
     Raises ValueError where one is stored that cannot be read, or is not of its embedder.
     """
-    data, embedder = catalog.calibration(generation.id), catalog.embedder()
+    data, embedder = catalog.calibration(generation.id), catalog.embedder_of(generation)
     if data is None or embedder is None:
         return None
     found = Calibration.from_bytes(data)

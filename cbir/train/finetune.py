@@ -22,16 +22,18 @@ from cbir.train.checkpoint import Checkpoint, Progress
 from cbir.train.head import Labelled, fit_head
 from cbir.train.prepared import Prepared, Watcher, base_answers
 from cbir.train.recipe import Recipe
+from cbir.train.validation import LabelCheck
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Outcome:
     """A trained embedder, and what is known of it.
 
     `before` and `after` are answers to the same validation queries: by the base embedder with the
     projection of the training part, and by the new one; None without validation. `layers` counts
     those with weights: how many learned, of how many. `resumed` epochs came from a checkpoint.
-    `notes` say how a head in closed form was chosen. Call `finish` once the embedder is saved.
+    `notes` say how a head in closed form was chosen. `check` is what known
+    labels say of a training without them. Call `finish` once the embedder is saved.
     """
 
     embedder: Embedder
@@ -44,6 +46,7 @@ class Outcome:
     seconds: float
     notes: Mapping[str, float] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
+    check: LabelCheck | None = None
 
     def finish(self) -> None:
         """The result is safe: the training's state goes."""
@@ -96,10 +99,9 @@ def _closed_form(prepared: Prepared, base: Embedder, recipe: Recipe) -> Outcome:
         embedder = to_embedder(network, base)
     after = None
     notes = dict(layer.chosen)
-    if prepared.validation is not None:
-        asked = prepared.validation.pictures
-        after = prepared.validation.answers(layer.apply(prepared.features[asked]), "after")
-        if len(layer.classes):
+    if prepared.validation is not None and prepared.asked is not None:
+        after = prepared.validation.answers(layer.apply(prepared.asked), "after")
+        if len(layer.classes) and not prepared.validation.by_class:
             rows = prepared.split.validation
             values = prepared.features[rows] @ layer.kernel + layer.bias
             right = layer.classes[values.argmax(axis=1)] == prepared.samples.numbers()[rows]

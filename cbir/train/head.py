@@ -7,7 +7,7 @@ or by scikit-learn.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ SHRINKS = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Shares of the mean variance that within-class covariance is shrunk by; 1: plain components."""
 COSTS = (0.1, 1.0, 10.0, 100.0)
 _FOLDS = 3
+_CLASSIFIED = 256
+"""Principal components that a classifier is trained on, at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +63,7 @@ def fit_head(kind: str, data: Labelled, dims: int, seed: int = 0) -> Layer:
     if kind == "projection":
         return label_projection(data, dims, seed)
     if kind in ("linear", "svm"):
-        return class_values(kind, data, dims, seed)
+        return class_values(kind, data, seed)
     raise UsageError(f"head: expected one of {', '.join(HEADS)}; received {kind!r}.")
 
 
@@ -111,7 +113,7 @@ class _Within:
         )  # fmt: skip
 
 
-def class_values(kind: str, data: Labelled, dims: int, seed: int = 0) -> Layer:
+def class_values(kind: str, data: Labelled, seed: int = 0) -> Layer:
     """A linear classifier on the leading components; its decision values are the embedding.
 
     "linear": multinomial logistic regression (the linear probe); "svm": one linear SVM a class. The
@@ -120,7 +122,7 @@ def class_values(kind: str, data: Labelled, dims: int, seed: int = 0) -> Layer:
     2010). It knows the training's classes only: the plain features or `projection` serve others
     better.
     """
-    start = fit(data.features, min(dims or 256, data.features.shape[1]))
+    start = fit(data.features, min(_CLASSIFIED, data.features.shape[1]))
     rows = start.apply(data.features)
     costs = {cost: _accuracy(kind, rows, data, cost, seed) for cost in COSTS}
     best = max(COSTS, key=lambda c: (costs[c], -c))
@@ -169,10 +171,17 @@ def _accuracy(kind: str, rows: Vectors, data: Labelled, cost: float, seed: int) 
 def _folds(data: Labelled, seed: int) -> list[tuple[Labelled, Labelled]]:
     """Parts to fit on, and classes (images, where there are few classes) to ask about."""
     made = []
-    kind: Literal["class", "image"] = "class" if len(np.unique(data.labels)) >= 8 else "image"
     for fold in range(_FOLDS):
         try:
-            parts = split(data.labels, data.groups, SplitSpec(kind, 0.3, seed=seed * 97 + fold))
+            parts = split(
+                data.labels,
+                data.groups,
+                SplitSpec(
+                    "class" if len(np.unique(data.labels)) >= 8 else "image",
+                    0.3,
+                    seed=seed * 97 + fold,
+                ),
+            )
         except UsageError:  # too little to try anything: the mildest is taken
             return []
         made.append((data.take(parts.train), data.take(parts.validation)))

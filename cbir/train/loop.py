@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from cbir.embed import Embedder
 from cbir.errors import UsageError
@@ -31,7 +30,7 @@ from cbir.train.pictures import MARGIN, read_pictures
 from cbir.train.prepared import Prepared, Watcher, start_projection
 from cbir.train.recipe import Recipe
 from cbir.train.sampling import epoch_batches
-from cbir.train.validation import means
+from cbir.train.validation import edited, means
 from cbir.types import Ids, Pixels, Vectors
 
 
@@ -57,14 +56,13 @@ class Run:
         self.best = self.network.get_weights()
         self.progress = Progress()
         self._restore()
-        asked = None if prepared.validation is None else prepared.validation.pictures
         self.asked: Pixels | Vectors | None
         if self.on_features:
             self.shown: Pixels | Vectors = prepared.features[rows]
-            self.asked = None if asked is None else prepared.features[asked]
+            self.asked = prepared.asked
         else:
             self.shown = self._read(rows, MARGIN)
-            self.asked = None if asked is None else self._read(asked, 1.0)
+            self.asked = self._read_asked()
 
     def _read(self, rows: Ids, margin: float) -> Pixels:
         paths = [self.prepared.samples.paths[i] for i in rows.tolist()]
@@ -76,6 +74,14 @@ class Run:
                 "Expected the pictures to stay as they are: run the command again."
             )
         return read.pixels
+
+    def _read_asked(self) -> Pixels | None:
+        """The validation pictures, with their edits."""
+        asked = self.prepared.validation
+        if asked is None:
+            return None
+        pixels = self._read(asked.pictures, 1.0)
+        return edited(pixels, asked.edits) if asked.edits else pixels
 
     def _restore(self) -> None:
         found = self.checkpoint.load()
@@ -94,14 +100,16 @@ class Run:
         """Train; the figures of each epoch after it is on disk."""
         while self.progress.epochs < self.recipe.epochs and not self._stopped():
             figures = self._epoch(self.progress.epochs)
-            score = figures.get("MAP@R", float(self.progress.epochs))  # the last one, without any
+            score = figures.get(
+                self.recipe.deciding, float(self.progress.epochs)
+            )  # the last one, without any
             self.progress.history.append(figures)
             state: dict[str, Any] = {}
             if score > self.progress.best_score:
                 self.progress.best, self.progress.best_score = self.progress.epochs - 1, score
                 self.best = state["best"] = self.network.get_weights()
             for name, variables in self._variables().items():
-                state[name] = [ops.convert_to_numpy(v) for v in variables]
+                state[name] = [v.numpy() for v in variables]
             self.checkpoint.save(self.progress, state)
             yield figures
 
@@ -132,7 +140,7 @@ class Run:
                 f"--learning-rate than {self.recipe.learning_rate:g}."
             )
         trained = time.perf_counter() - start
-        figures = {"loss": loss, **self._validate(), "train_s": trained}
+        figures = {"epoch": number + 1, "loss": loss, **self._validate(), "train_s": trained}
         return {**figures, "seconds": time.perf_counter() - start}
 
     def _partners(self) -> dict[int, Ids]:
@@ -194,7 +202,6 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
 
 def _compiled(network: Any, criterion: Any, recipe: Recipe, steps: int) -> Any:
     """Network and loss, ready for `fit`: groups of weights, schedule, accumulation."""
-    criterion.build((None, int(network.output_shape[-1])))
     learner = Learner(network, criterion)
     learner.build(network.input_shape)
     factors = {v.path: recipe.loss_factor for v in criterion.trainable_variables}

@@ -14,10 +14,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from cbir.train.losses.numerics import FAR, NEAR, Tensor
+from cbir.train.losses.numerics import FAR, Tensor
 
 DRAWS = 8
 """Random negatives drawn for an anchor, dealt out among its positives."""
+
+
+CLOSEST, FARTHEST = 0.5, 1.4
+"""Distances between which negatives are weighted by distance."""
 
 
 def has(mask: Tensor) -> Tensor:
@@ -97,17 +101,18 @@ def multi_similarity(
     )
 
 
-def sphere_log_weights(distances: Tensor, dims: int, cutoff: float) -> Tensor:
+def sphere_log_weights(distances: Tensor, dims: int) -> Tensor:
     """Logarithm of the inverse density of a distance between random points on a sphere.
 
-    distances float32, any shape; dims d; `cutoff` is the smallest distance that is told apart,
-    which bounds the weight of near ones.
+    distances float32, any shape; dims d. Distances are first brought into 0.5 to 1.4, as in the
+    authors' code: nearer ones would be all that is drawn, and make gradients of noise; farther ones
+    are easy, but rare on a sphere of many dimensions, so that they would be preferred.
     Wu, Manmatha, Smola and Krähenbühl, Sampling Matters in Deep Embedding Learning (ICCV 2017),
     section 4: q(D) ∝ D^(d-2) (1 - D²/4)^((d-3)/2).
     """
-    bounded = ops.maximum(distances, cutoff)
-    rest = ops.maximum(1.0 - bounded * bounded / 4.0, NEAR)
-    return -(dims - 2.0) * ops.log(bounded) - (dims - 3.0) / 2.0 * ops.log(rest)
+    bounded = ops.clip(distances, CLOSEST, FARTHEST)
+    rest = ops.log(1.0 - bounded * bounded / 4.0)
+    return -(dims - 2.0) * ops.log(bounded) - (dims - 3.0) / 2.0 * rest
 
 
 def distance_weighted(

@@ -32,7 +32,10 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """Samples that could be read, base features float32 (n, f), the split and its protocol."""
+    """Samples that could be read, base features float32 (n, f), the split and its protocol.
+
+    `asked` are the base features float32 (m, f) of the protocol's pictures.
+    """
 
     samples: Samples
     features: Vectors
@@ -40,6 +43,7 @@ class Prepared:
     failures: tuple[Failure, ...]
     split: Split
     validation: Validation | None
+    asked: Vectors | None
     unlabelled: int
 
 
@@ -61,19 +65,20 @@ def prepare(
         )
     groups = duplicate_groups(features, recipe.split.duplicate)
     made = split(labels, groups, recipe.split, kept.held)
+    asked = validation(kept, made)
     return Prepared(
         kept, features, tuple(found.contents[i] for i in good),
-        tuple(failure for _, failure in found.failed), made,
-        validation(kept, made), int((labels < 0).sum()),
+        tuple(failure for _, failure in found.failed), made, asked,
+        None if asked is None else features[asked.pictures], int((labels < 0).sum()),
     )  # fmt: skip
 
 
 def base_answers(prepared: Prepared) -> Answers | None:
     """Validation by the base embedder, projected as the default index does it: "before"."""
-    if prepared.validation is None:
+    if prepared.validation is None or prepared.asked is None:
         return None
     projection = start_projection(prepared, IndexSpec().dims)
-    features = projection.apply(prepared.features[prepared.validation.pictures])
+    features = projection.apply(prepared.asked)
     return prepared.validation.answers(features, "before")
 
 

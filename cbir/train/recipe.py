@@ -11,6 +11,7 @@ from cbir.config import Settings
 from cbir.errors import UsageError
 from cbir.images.augment import Augmentation
 from cbir.train.freezing import check_plan
+from cbir.train.losses import checked
 from cbir.train.sampling import BatchSpec
 from cbir.train.split import SplitSpec
 
@@ -23,6 +24,7 @@ class Recipe(Settings):
     """How an embedder is fine-tuned. The defaults were chosen on class folds of grocery's training
     part (docs/design/0009-finetune.md).
 
+    unlabelled     "" for labels; else how classes are made without: `cbir.train.unlabelled`
     loss           name of a loss (`cbir.train.losses.LOSSES`)
     loss_options   its options, "name=value" each
     memory         embeddings of past batches that pair losses compare with too; 0: none
@@ -42,6 +44,7 @@ class Recipe(Settings):
     seed           of everything random
     """
 
+    unlabelled: str = ""
     loss: str = "proxy-anchor"
     loss_options: tuple[str, ...] = ()
     memory: int = 0
@@ -88,17 +91,22 @@ class Recipe(Settings):
                 raise UsageError(
                     f"{name}: expected a number above 0; received {getattr(self, name)}."
                 )
-        self.options()
+        checked(self.loss, self.options(), self.memory)
 
-    def options(self) -> dict[str, float]:
-        """The loss's options as numbers; UsageError where one is no "name=number"."""
+    @property
+    def deciding(self) -> str:
+        """The metric that early stopping and the verdict look at: MAP@R; mAP for edited copies, of
+        which each has one picture to find."""
+        return "mAP" if self.unlabelled else "MAP@R"
+
+    def options(self) -> dict[str, str]:
+        """The loss's options by name; UsageError where one is no "name=value"."""
         made = {}
         for text in self.loss_options:
-            name, _, value = text.partition("=")
-            try:
-                made[name.strip()] = float(value)
-            except ValueError:
-                raise UsageError(f"loss option: expected NAME=NUMBER; received {text!r}.") from None
+            name, _, value = (part.strip() for part in text.partition("="))
+            if not name or not value:
+                raise UsageError(f"loss option: expected NAME=VALUE; received {text!r}.")
+            made[name] = value
         return made
 
     @classmethod

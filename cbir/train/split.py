@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from cbir.embed import Projection, fit
 from cbir.errors import UsageError
 from cbir.types import Ids, Vectors
 
-SplitKind = Literal["class", "image"]
+SplitKind = Literal["auto", "class", "image"]
 
+FEW_CLASSES = 20
+"""With fewer, the classes kept for validation would be too few to tell much."""
 _BLOCK = 1024
 
 
@@ -28,26 +30,33 @@ _BLOCK = 1024
 class SplitSpec(Settings):
     """How validation pictures are chosen.
 
-    kind       "class": whole classes; "image": pictures of every class with at least two groups
+    kind       "class": whole classes; "image": pictures of every class with at least two groups;
+               "auto": by class where there are at least 20, else by image
     share      of the classes, or of the pictures, 0 to .5; 0: nothing is kept for validation
     duplicate  score (cosine, centred features) from which on two pictures are near-duplicates
     seed       of the choice
     """
 
-    kind: SplitKind = "class"
+    kind: SplitKind = "auto"
     share: float = 0.2
     duplicate: float = 0.9
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("class", "image"):
-            raise UsageError(f"split: expected class or image; received {self.kind!r}.")
+        if self.kind not in get_args(SplitKind):
+            raise UsageError(
+                f"split: expected {', '.join(get_args(SplitKind))}; received {self.kind!r}."
+            )
         if not 0 <= self.share <= 0.5:
             raise UsageError(f"validation share: expected 0 to 0.5; received {self.share}.")
         if not 0 < self.duplicate <= 1:
             raise UsageError(
                 f"duplicate score: expected more than 0, up to 1; received {self.duplicate}."
             )
+
+    def by_class(self, classes: int) -> bool:
+        """Whether whole classes are kept, where there are so many."""
+        return self.kind == "class" or (self.kind == "auto" and classes >= FEW_CLASSES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +120,7 @@ def split(labels: Ids, groups: Ids, spec: SplitSpec, held: Sequence[int] = ()) -
         chosen = np.isin(np.arange(len(labels)), list(held))
     elif spec.share == 0:
         chosen = np.zeros(len(labels), bool)
-    elif spec.kind == "class":
+    elif spec.by_class(len(np.unique(labels[known]))):
         chosen = np.isin(labels, _classes(labels[known], groups[known], spec.share, rng))
     else:
         chosen = _images(labels, groups, spec.share, rng)

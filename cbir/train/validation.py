@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.evaluate.protocol import Answers, per_query, rank
+from cbir.images import resize
+from cbir.images.edits import EDITS
 from cbir.train.samples import Samples
 from cbir.train.split import Split
-from cbir.types import Ids, Vectors
+from cbir.types import Ids, Pixels, Vectors
 
 METRICS = ("recall@1", "mAP", "MAP@R")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """Validation pictures as queries. `truth` counts rows of `pictures` (int64, of the samples)."""
+    """Validation pictures as queries. `truth` counts rows of `pictures` (int64, of the samples).
+
+    `by_class`: the queries' classes are not trained on. `edits` names an edit for each picture, ""
+    for none; empty where no picture is edited.
+    """
 
     truth: Truth
     pictures: Ids
+    by_class: bool
+    edits: tuple[str, ...] = ()
 
     def answers(self, features: Vectors, system: str) -> Answers:
         """Ranked by unit features float32 (m, d) of `pictures`, in their order."""
         queries = features[[q.image for q in self.truth.queries]]
         return rank(self.truth, queries, features[self.truth.gallery], system)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelCheck:
+    """What known labels say of an embedder that was trained without them: paired answers."""
+
+    before: Answers
+    after: Answers
 
 
 def validation(samples: Samples, made: Split) -> Validation | None:
@@ -56,7 +73,16 @@ def validation(samples: Samples, made: Split) -> Validation | None:
         tuple(samples.paths[i] for i in used), tuple(samples.labels[i] for i in used),
         gallery.astype(np.int64), tuple(queries),
     )  # fmt: skip
-    return Validation(truth, used)
+    return Validation(truth, used, by_class)
+
+
+def edited(pixels: Pixels, edits: Sequence[str]) -> Pixels:
+    """Pictures uint8 (n, s, s, 3) after their edits ("": as they are), again s x s; a new array."""
+    made = pixels.copy()
+    for row, name in enumerate(edits):
+        if name:
+            made[row] = resize(EDITS[name](pixels[row]), pixels.shape[1], "squash")
+    return made
 
 
 def means(answers: Answers) -> dict[str, float]:

@@ -137,15 +137,16 @@ def test_weights_from_a_file_are_saved_with_the_index(
     model.save_weights(weights)
     assert command("index", own.photos, "-i", index, *small, "--weights", weights).code == 0
     os.remove(weights)
-    assert (index / "embedder" / "model.keras").exists()
+    (saved,) = (index / "embedders").iterdir()
+    assert (saved / "model.keras").exists()
     picture(5).save(tmp_path / "q.png")
     assert command("query", tmp_path / "q.png", "-i", index).code == 0
     assert command("check", "-i", index).code == 0
     done = command("index", own.photos, "-i", index, *small, "--weights", tmp_path / "none.h5")
     assert done.code == 2 and "there is none at" in done.err
-    done = command("index", own.photos, "-i", tmp_path / "third", "--embedder", index / "embedder")
+    done = command("index", own.photos, "-i", tmp_path / "third", "--embedder", saved)
     assert done.code == 0
-    done = command("index", own.photos, "-i", tmp_path / "third", "--embedder", index / "embedder",
+    done = command("index", own.photos, "-i", tmp_path / "third", "--embedder", saved,
                    "--resize", "pad")  # fmt: skip
     assert done.code == 2 and "has all its settings" in done.err
 

@@ -14,7 +14,7 @@ import pytest
 
 from cbir.config import EmbedderSpec
 from cbir.embed import Embedder, resolve_spec
-from cbir.embed.package import CARD, MODEL
+from cbir.embed.package import CARD, MODEL, README
 from cbir.errors import EmbedderError, OperationFailedError, UsageError
 from tests.backbones.photos import SAVING, noise
 from tests.embed.conftest import TINY
@@ -28,7 +28,7 @@ def saved(tiny: Embedder, tmp_path: Path) -> Path:
 
 
 def test_there_and_back(tiny: Embedder, saved: Path) -> None:
-    assert sorted(os.listdir(saved)) == [CARD, MODEL]
+    assert sorted(os.listdir(saved)) == [README, CARD, MODEL]
     assert os.listdir(saved.parent) == [saved.name]
     assert resolve_spec(str(saved)) == TINY
     again = Embedder.load(saved)
@@ -240,3 +240,36 @@ def test_a_model_that_would_run_code_is_refused(saved: Path, tmp_path: Path) -> 
     with pytest.raises(EmbedderError, match="cannot be loaded as a Keras model"):
         Embedder.load(saved)
     assert not mark.exists()
+
+
+@SAVING
+def test_other_ways_to_run_code_are_refused(saved: Path, tmp_path: Path) -> None:
+    """The older HDF5 form under the same name, and classes that are no layers."""
+    import zipfile
+
+    import keras
+
+    start = keras.Input((32, 32, 3), dtype="uint8")
+    keras.Model(start, keras.layers.Lambda(lambda x: x)(start)).save(tmp_path / "old.h5")
+    whole = (saved / MODEL).read_bytes()
+    (saved / MODEL).write_bytes((tmp_path / "old.h5").read_bytes())
+    with pytest.raises(EmbedderError, match="cannot be loaded as a Keras model"):
+        Embedder.load(saved)
+    mark = tmp_path / "it-ran"
+    (saved / MODEL).write_bytes(whole)
+    for module, name, arguments in (
+        ("os", "system", {"command": f"touch {mark}"}),
+        ("builtins", "exec", {"source": f"open({str(mark)!r}, 'w')"}),
+        ("pathlib", "Path.touch", {"self": str(mark)}),
+    ):
+        with zipfile.ZipFile(saved / MODEL) as archive:
+            parts = {entry: archive.read(entry) for entry in archive.namelist()}
+        config = json.loads(parts["config.json"])
+        config["config"]["layers"][1].update(module=module, class_name=name, config=arguments)
+        parts["config.json"] = json.dumps(config).encode()
+        with zipfile.ZipFile(saved / MODEL, "w") as archive:
+            for entry, data in parts.items():
+                archive.writestr(entry, data)
+        with pytest.raises(EmbedderError, match="cannot be loaded as a Keras model"):
+            Embedder.load(saved)
+        assert not mark.exists()

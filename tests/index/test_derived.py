@@ -69,7 +69,7 @@ def test_a_damaged_file_is_noticed(tmp_path: Path, store: FaissIndex, damage: st
 
 
 def test_no_folder_means_no_files(tmp_path: Path) -> None:
-    assert derived_files(str(tmp_path)) == [] and prune_derived(str(tmp_path), None) == []
+    assert derived_files(str(tmp_path)) == [] and prune_derived(str(tmp_path)) == []
     with pytest.raises(DerivedFileError):
         read_derived(DerivedFile(1, 1, str(tmp_path / "ann" / "1-1.faiss")))
 

@@ -234,7 +234,7 @@ def test_a_feature_that_is_missing_costs_the_match_only(folder: Path, tmp_path: 
     with Index(str(tmp_path / "index"), GridEmbedder()) as index:
         nearest = index.query(1, k=3).hits
     with CatalogWriter(str(tmp_path / "index")) as catalog, catalog.writing():
-        catalog.drop_features([nearest[2].id])
+        catalog.drop_features(1, [nearest[2].id])
     with Index(str(tmp_path / "index"), GridEmbedder()) as index:
         assert [hit.match for hit in index.query(1, k=3).hits] == [None] * 3
         assert sound(index.query(1, k=2))

@@ -53,11 +53,14 @@ class SoftTriple(ProxyLoss):
 
     def loss(self, similarities: Tensor, own: Tensor, counts: Tensor) -> Tensor:
         """Cross-entropy and penalty."""
-        of_centres = ops.reshape(similarities, (-1, self.classes, self.per_class))
-        weights = ops.softmax(of_centres / self.gamma, axis=-1)
-        cosines = ops.sum(weights * of_centres, axis=-1)
+        cosines = similarities if self.per_class == 1 else self.assigned(similarities)
         logits = self.scale * (cosines - self.margin * ops.cast(own, "float32"))
         return cross_entropy(logits, own, counts) + self.tau * self.spread()
+
+    def assigned(self, similarities: Tensor) -> Tensor:
+        """S: (n, classes x centres) → (n, classes), softly the nearest centre of each class."""
+        of_centres = ops.reshape(similarities, (-1, self.classes, self.per_class))
+        return ops.sum(ops.softmax(of_centres / self.gamma, axis=-1) * of_centres, axis=-1)
 
     def spread(self) -> Tensor:
         """Half the mean distance between two centres of a class, a scalar; 0 for one centre."""

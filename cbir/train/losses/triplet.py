@@ -11,9 +11,6 @@ from cbir.train import mining
 from cbir.train.losses.base import PairLoss, Pairs
 from cbir.train.losses.numerics import Tensor, at, distances, mean_where
 
-CUTOFF = 0.5
-"""Distances below are drawn as if they were this (Wu et al., section 4)."""
-
 
 @keras.saving.register_keras_serializable("cbir")
 class Triplet(PairLoss):
@@ -66,7 +63,7 @@ class Triplet(PairLoss):
             chosen, counts = mining.semi_hard(pairs.cosines, pairs.positives, pairs.negatives)
         else:
             dims = int(pairs.rows.shape[-1])
-            weights = mining.sphere_log_weights(ops.stop_gradient(apart), dims, CUTOFF)
+            weights = mining.sphere_log_weights(ops.stop_gradient(apart), dims)
             chosen, counts = mining.distance_weighted(
                 weights, pairs.positives, pairs.negatives, self.draws
             )

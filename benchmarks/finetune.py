@@ -1,0 +1,319 @@
+"""What training gains over frozen features, on classes never seen and on known ones.
+
+    python benchmarks/finetune.py --data FOLDER --part unseen     # grocery: seen → unseen classes
+    python benchmarks/finetune.py --data FOLDER --part ways       # frozen … all layers, two sets
+    python benchmarks/finetune.py --data FOLDER --part losses     # every loss on the same budget
+    python benchmarks/finetune.py --data FOLDER --part unlabelled # without any label
+    python benchmarks/finetune.py --smoke                         # a minute: the sample gallery
+
+Each part prints its table and writes benchmarks/results/finetune-PART.json; a result that is there
+already is taken from benchmarks/runs/ (not committed), so that an interrupted run goes on. Recipes
+were chosen on class folds inside the training parts: the held-out pictures are asked here, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import machine, save, say
+
+from cbir import Embedder
+from cbir.catalog import FeatureCache, default_cache
+from cbir.cli.benchmark.common import number
+from cbir.config import IndexSpec
+from cbir.evaluate import Truth, from_manifest
+from cbir.evaluate.heads import nearest_neighbours
+from cbir.evaluate.metrics import paired_difference
+from cbir.evaluate.protocol import Answers, per_query
+from cbir.evaluate.run import answered, truth_features
+from cbir.images import make_sample
+from cbir.train import samples as sampling
+from cbir.train.finetune import finetune
+from cbir.train.losses import LOSSES
+from cbir.train.prepared import prepare
+from cbir.train.recipe import Recipe
+from cbir.train.samples import Samples
+from cbir.train.split import SplitSpec
+
+METRICS = ("recall@1", "mAP", "MAP@R")
+SEEDS = (0, 1, 2)
+RAW = IndexSpec(projection="none")
+
+
+class Silent:
+    """Progress that nobody sees."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Nothing."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Pictures to learn from, and the protocol of held-out ones."""
+
+    name: str
+    samples: Samples
+    truth: Truth
+
+
+def tasks(data: Path) -> dict[str, Task]:
+    """The three tasks on the development sets; `test` is never touched."""
+    clothing, grocery = (str(data / name / "manifest.csv") for name in ("clothing", "grocery"))
+    seen, unseen = "class_split=seen", "class_split=unseen"
+    return {
+        "unseen": Task(
+            "grocery, seen → unseen classes",
+            sampling.from_manifest(grocery, ["split=train", seen]),
+            from_manifest(grocery, ["split=val", unseen], ["split=train", unseen]),
+        ),
+        "grocery": Task(
+            "grocery, 81 classes",
+            sampling.from_manifest(grocery, ["split=train"]),
+            from_manifest(grocery, ["split=val"], ["split=train"]),
+        ),
+        "clothing": Task(
+            "clothing, 10 classes",
+            sampling.from_manifest(clothing, ["split=train"]),
+            from_manifest(clothing, ["split=validation"], ["split=train"]),
+        ),
+    }
+
+
+def ask(
+    embedder: Embedder, task: Task, spec: IndexSpec, cache: FeatureCache | None
+) -> dict[str, Any]:
+    """Per-query values of the metrics, and the accuracy of k-NN on the same queries."""
+    found = truth_features(task.truth, embedder, cache)
+    (projection,) = found.projections([spec])
+    answers = answered(found, spec, projection)
+    queries, gallery = projection.apply(found.queries), projection.apply(found.gallery)
+    labels = np.unique(task.truth.labels, return_inverse=True)[1]
+    own = labels[found.truth.gallery]
+    asked = labels[[q.image for q in found.truth.queries]]
+    right = nearest_neighbours(gallery, own.astype(np.int64)).predict(queries) == asked
+    return {**values(answers), "k-NN": [float(r) for r in right]}
+
+
+def values(answers: Answers) -> dict[str, list[float]]:
+    """The metrics of each query."""
+    every = per_query(answers)
+    return {name: [float(v) for v in every[name]] for name in METRICS}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to an embedder: a recipe, or None for the frozen features."""
+
+    name: str
+    recipe: Recipe | None
+    size: int = 224
+
+
+def run_way(way: Way, task: Task, seed: int, work: Path, cache: FeatureCache) -> dict[str, Any]:
+    """Train (or not) and ask; kept on disk by what was asked for."""
+    recipe = None if way.recipe is None else replace(
+        way.recipe, seed=seed, split=replace(way.recipe.split, seed=seed)
+    )  # fmt: skip
+    text = json.dumps([task.name, way.size, None if recipe is None else recipe.to_dict()])
+    key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    file = work / f"{key}.json"
+    if file.exists():
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    start = time.perf_counter()
+    base = Embedder.load("efficientnet-lite0", input_size=way.size)
+    if recipe is None:
+        made: dict[str, Any] = {
+            "values": ask(base, task, IndexSpec(), cache), "raw": ask(base, task, RAW, cache),
+            "epochs": 0, "epoch_s": 0.0,
+        }  # fmt: skip
+    else:
+        ready = prepare(task.samples, base, recipe, cache, Silent())
+        out = finetune(ready, base, recipe, str(work / f"{key}.training"), Silent())
+        history = out.progress.history
+        made = {
+            "values": ask(out.embedder, task, IndexSpec(), None),
+            "raw": ask(out.embedder, task, RAW, None),
+            "epochs": out.progress.epochs, "best": out.progress.best + 1, "history": history,
+            "epoch_s": float(np.mean([f["seconds"] for f in history])) if history else 0.0,
+            "validation": None if out.after is None else _means(values(out.after)),
+        }  # fmt: skip
+        out.finish()
+    made["seconds"] = time.perf_counter() - start
+    file.write_text(json.dumps(made), encoding="utf-8")
+    say(f"  {task.name}; {way.name}; seed {seed}: {_short(made['values'])} "
+        f"({made['epochs']} epochs, {made['seconds']:.0f} s)")  # fmt: skip
+    return made
+
+
+def _means(rows: dict[str, list[float]]) -> dict[str, float]:
+    return {name: float(np.nanmean(row)) for name, row in rows.items()}
+
+
+def _short(rows: dict[str, list[float]]) -> str:
+    return " ".join(f"{name} {number(value)}" for name, value in _means(rows).items())
+
+
+def table(
+    task: Task, ways: Sequence[Way], seeds: Sequence[int], work: Path, cache: FeatureCache
+) -> list[dict[str, Any]]:
+    """Each way over the seeds: mean and spread of each metric, and the paired gain over the first.
+
+    A query's value is its mean over the seeds, so that the interval is over queries.
+    """
+    first: dict[str, Any] | None = None
+    rows = []
+    for way in ways:
+        runs = [run_way(way, task, s, work, cache) for s in (seeds if way.recipe else (0,))]
+        mean = {m: np.mean([r["values"][m] for r in runs], axis=0) for m in runs[0]["values"]}
+        first = first or mean
+        rows.append({
+            "way": way.name,
+            "seeds": len(runs),
+            **{m: {
+                "mean": float(np.nanmean(mean[m])),
+                "spread": float(np.std([np.nanmean(r["values"][m]) for r in runs])),
+                "gain": list(paired_difference(list(first[m]), list(mean[m]))),
+                "raw": float(np.mean([np.nanmean(r["raw"][m]) for r in runs])),
+            } for m in mean},
+            "epochs": [r["epochs"] for r in runs],
+            "epoch_s": float(np.mean([r["epoch_s"] for r in runs])),
+            "seconds": float(np.mean([r["seconds"] for r in runs])),
+        })  # fmt: skip
+    return rows
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> None:
+    """A table as Markdown."""
+    say(f"\n{title}\n")
+    names = [*METRICS, "k-NN"]
+    say("| way | " + " | ".join(names) + " | mAP gain, 95 % | recall@1 gain, 95 % | s/epoch | s |")
+    say("|---" * (len(names) + 5) + "|")
+    for row in rows:
+        cells = [f"{number(row[m]['mean'])} ± {number(row[m]['spread'])}" for m in names]
+        gains = [_gain(row[m]["gain"]) for m in ("mAP", "recall@1")]
+        say(f"| {row['way']} | " + " | ".join([*cells, *gains]) +
+            f" | {row['epoch_s']:.0f} | {row['seconds']:.0f} |")  # fmt: skip
+
+
+def _gain(found: Sequence[float]) -> str:
+    return f"{found[0]:+.3f} ({found[1]:+.3f} to {found[2]:+.3f})"
+
+
+def unseen(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
+    """Line 1 of what training must show."""
+    task = tasks(data)["unseen"]
+    ways = [
+        Way("frozen", None),
+        Way("projection", Recipe(layers="head")),
+        Way("default", Recipe()),
+        Way("default, no validation", Recipe(split=SplitSpec(share=0))),
+    ]
+    rows = table(task, ways, SEEDS, work, cache)
+    show(task.name, rows)
+    return {task.name: rows}
+
+
+def ways(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
+    """Frozen, projection, head, last block, default, all layers: known classes of two sets."""
+    image = SplitSpec(kind="image")
+    listed = [
+        Way("frozen", None),
+        Way("projection", Recipe(layers="head", split=image)),
+        Way("linear probe", Recipe(layers="head", head="linear", split=image)),
+        Way("SVM", Recipe(layers="head", head="svm", split=image)),
+        Way("head", Recipe(layers="head", head="loss", learning_rate=1e-3, epochs=40, patience=10,
+                           split=image)),
+        Way("last block", Recipe(layers="last", split=image)),
+        Way("two thirds (default)", Recipe(split=image)),
+        Way("all layers", Recipe(layers="all", split=image)),
+    ]  # fmt: skip
+    found = {}
+    for name in ("grocery", "clothing"):
+        task = tasks(data)[name]
+        found[task.name] = table(task, listed, SEEDS, work, cache)
+        show(task.name, found[task.name])
+    return found
+
+
+SMALL = 128
+"""Input size of the comparison of losses: a third of the time, the same for all."""
+
+
+def losses(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
+    """Every loss with its published settings on the same budget, measured on validation classes
+    of grocery's seen ones: other classes for each seed."""
+    whole = tasks(data)["unseen"]
+    listed = [Way("frozen", None, SMALL)]
+    listed += [Way(name, Recipe(loss=name, epochs=4, patience=0), SMALL) for name in LOSSES]
+    rows: list[dict[str, Any]] = []
+    for way in listed:
+        if way.recipe is None:
+            continue
+        runs = [run_way(way, whole, seed, work, cache) for seed in SEEDS]
+        scores = {m: [r["validation"][m] for r in runs] for m in METRICS}
+        rows.append({"loss": way.name, **{m: {"mean": float(np.mean(v)), "spread": float(np.std(v)),
+                                              "seeds": v} for m, v in scores.items()}})  # fmt: skip
+    rows.sort(key=lambda row: -row["MAP@R"]["mean"])
+    say("\nLosses: validation classes inside grocery's seen ones, 128 px, 4 epochs, 3 seeds\n")
+    say("| loss | " + " | ".join(METRICS) + " |")
+    say("|---" * 4 + "|")
+    for row in rows:
+        cells = [f"{number(row[m]['mean'])} ± {number(row[m]['spread'])}" for m in METRICS]
+        say(f"| {row['loss']} | " + " | ".join(cells) + " |")
+    return {"losses": rows}
+
+
+PARTS: dict[str, Callable[[Path, Path, FeatureCache], dict[str, Any]]] = {
+    "unseen": unseen, "ways": ways, "losses": losses,
+}  # fmt: skip
+
+
+def smoke(folder: str) -> None:
+    """The whole path on the sample gallery: one epoch at 64 px, and a head in closed form."""
+    manifest = make_sample(folder).manifest
+    everyone = sampling.from_manifest(manifest, label="label")
+    truth = from_manifest(manifest, ["view=original"], ["view!=original"])
+    task = Task("sample", everyone, truth)
+    ways = [
+        Way("frozen", None, 64),
+        Way("projection", Recipe(layers="head", split=SplitSpec(duplicate=1.0)), 64),
+        Way("default", Recipe(epochs=1, split=SplitSpec(duplicate=1.0)), 64),
+    ]
+    with FeatureCache(str(Path(folder) / "cache.sqlite")) as cache:
+        show("sample", table(task, ways, (0,), Path(folder), cache))
+
+
+def main() -> None:
+    """Run a part, print it, keep it."""
+    parser = argparse.ArgumentParser(description="What training gains")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--part", choices=sorted(PARTS), default="unseen")
+    parser.add_argument("--smoke", action="store_true")
+    chosen = parser.parse_args()
+    if chosen.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            smoke(folder)
+        return
+    if chosen.data is None:
+        parser.error("expected --data FOLDER or --smoke")
+    work = Path(__file__).parent / "runs"
+    work.mkdir(exist_ok=True)
+    with FeatureCache(default_cache()) as cache:
+        found = PARTS[chosen.part](chosen.data, work, cache)
+    say(f"written: {save(f'finetune-{chosen.part}', {'machine': machine(), **found})}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""`cbir finetune`: adapt an embedder to labelled pictures."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbir.cli.options import embedder_options, json_option, strict_option
+
+if TYPE_CHECKING:
+    from cbir.embed import Embedder
+    from cbir.train.prepared import Prepared
+    from cbir.train.recipe import Recipe
+    from cbir.train.samples import Samples
+
+
+@click.command("finetune", short_help="Adapt an embedder to labelled pictures.")
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+@click.option("--manifest", metavar="CSV", type=click.Path(exists=True, dir_okay=False),
+              help="Columns path (relative to the CSV), label, and any others.")  # fmt: skip
+@click.option("--pairs", metavar="CSV", type=click.Path(exists=True, dir_okay=False),
+              help="Columns path,other,same (1 or 0), or path,positive,negative.")  # fmt: skip
+@click.option("--label", metavar="COLUMN", help="Column of the --manifest that has the classes. "
+              "Default: label.")  # fmt: skip
+@click.option("--train-where", multiple=True, metavar="TERM",
+              help="With --manifest: which images to learn from. Default: all.")  # fmt: skip
+@click.option("--val-where", multiple=True, metavar="TERM",
+              help="With --manifest: which images are for validation. Default: a part of those to "
+              "learn from is kept for it.")  # fmt: skip
+@click.option("-o", "--output", required=True, metavar="EMBEDDER",
+              help="Folder for the new embedder.")  # fmt: skip
+@embedder_options
+@click.option("--unlabelled", metavar="METHOD",
+              help="Learn without labels: simclr, clusters or self-queries. Labels, where some "
+              "are known, only check the result.")  # fmt: skip
+@click.option("--layers", metavar="PLAN", show_default="share:0.67",
+              help="What learns: head (a linear layer on frozen features: seconds), last (the last "
+              "stage), blocks:N, share:X, all, from:LAYER, or a pattern of names.")  # fmt: skip
+@click.option("--head", metavar="KIND",
+              help="With --layers head: projection (closed form; default), linear, svm, or loss "
+              "(by gradient).")  # fmt: skip
+@click.option("--loss", metavar="NAME", show_default="proxy-anchor",
+              help="`cbir finetune --losses` lists them.")  # fmt: skip
+@click.option("--loss-option", "loss_options", multiple=True, metavar="NAME=VALUE",
+              help="Of the loss; may be given several times.")  # fmt: skip
+@click.option("--memory", type=int, metavar="N", help="Past embeddings that pair losses compare "
+              "with, too. Default: none.")  # fmt: skip
+@click.option("--dims", type=int, metavar="N", help="Length of the new feature; 0: no layer is "
+              "added. Default: 256.")  # fmt: skip
+@click.option("--epochs", type=int, metavar="N", help="At most. Default: 8.")
+@click.option("--patience", type=int, metavar="N", help="Epochs without a better MAP@R before it "
+              "stops; 0: never. Default: 3.")  # fmt: skip
+@click.option("--learning-rate", type=float, metavar="X", help="Of the network.")
+@click.option("--batch", metavar="CxM", help="Classes and images of each in a batch. "
+              "Default: 12x4.")  # fmt: skip
+@click.option("--accumulate", type=int, metavar="N", help="Batches before a step. Default: 1.")
+@click.option("--augment", multiple=True, metavar="NAME=VALUE",
+              help="Random changes: crop, ratio, flip, turn, colour, grey, blur, erasing. flip=0 "
+              "where left and right matter; colour and grey stay 0 where colour does.")  # fmt: skip
+@click.option("--train-norms", is_flag=True, help="Let BatchNorm learn too (large sets only).")
+@click.option("--precision", metavar="NAME", help="float32 (default), mixed_bfloat16, "
+              "mixed_float16.")  # fmt: skip
+@click.option("--split", "kind", type=click.Choice(["class", "image"]),
+              help="Validation by whole classes (default where there are 20 or more) or by "
+              "images.")  # fmt: skip
+@click.option("--val-share", type=float, metavar="X", help="Share for validation; 0: none. "
+              "Default: 0.2.")  # fmt: skip
+@click.option("--duplicate-score", type=float, metavar="X",
+              help="Pictures that score this or more never lie on both sides. Default: 0.9.",
+              )  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Default: 0.")
+@click.option("--html", metavar="FILE", help="Also write a report with curves and pictures.")
+@click.option("--losses", "list_losses", is_flag=True, is_eager=True, expose_value=False,
+              callback=lambda context, _, on: _list_losses(context) if on else None,
+              help="List the losses and their options.")  # fmt: skip
+@strict_option
+@json_option
+def finetune_command(folder: str | None, **options: Any) -> None:
+    """Train an embedder on pictures whose classes are known, so that it finds them better.
+
+    Labels come from FOLDER (a folder for each class), a --manifest or --pairs. A part is kept for
+    validation: whole classes, so that what is measured is how well it does on things it never saw.
+    Near-duplicates never lie on both sides. The best epoch counts, and is compared with the plain
+    embedder on the same queries; where it is not better, that is said.
+
+    A run that was cut off goes on when the same command is given again, to the same result.
+
+    \b
+    cbir finetune photos/ -o embedders/mine               learn from folders
+    cbir finetune photos/ -o embedders/mine --layers head  seconds instead of minutes
+    cbir adopt embedders/mine -i INDEX                    use it for an index, if it is better
+    """
+    from cbir.cli.benchmark.common import check_html
+    from cbir.cli.output import EXIT_SKIPPED, failures, quit_with, result
+    from cbir.embed.package import check_free
+
+    check_html(options["html"])
+    recipe = _recipe(options)
+    samples = _samples(folder, options)
+    check_free(os.path.realpath(options["output"]))
+    base = _base(options)
+    outcome = _train(samples, base, recipe, options)
+    from cbir.cli.finetune_report import as_json, as_text
+
+    if options["html"]:
+        from cbir.cli.finetune_html import write_report
+
+        write_report(options["html"], outcome, recipe)
+    skipped = outcome.prepared.failures
+    failures(skipped)
+    report = as_json if options["as_json"] else as_text
+    result(report(outcome, recipe, options["output"]))
+    if skipped and options["strict"]:
+        quit_with(EXIT_SKIPPED)
+
+
+def _list_losses(context: click.Context) -> None:
+    from cbir.cli.output import result
+    from cbir.present import columns
+    from cbir.train.losses import LOSSES
+
+    rows = [
+        (info.name, info.kind, info.paper, " ".join(f"{o.name}={o.default}" for o in info.options))
+        for info in LOSSES.values()
+    ]
+    result(columns(("loss", "kind", "paper", "options"), rows))
+    context.exit()
+
+
+def _recipe(options: dict[str, Any]) -> Recipe:
+    """The default recipe with what is named changed."""
+    from cbir.errors import UsageError
+    from cbir.train.recipe import Recipe
+
+    named = {
+        "layers", "head", "loss", "memory", "dims", "epochs", "patience", "learning_rate",
+        "accumulate", "precision", "seed",
+    }  # fmt: skip
+    changes: dict[str, Any] = {k: options[k] for k in named if options[k] is not None}
+    changes["train_norms"] = options["train_norms"]
+    changes["loss_options"] = tuple(options["loss_options"])
+    if options["head"] and options["layers"] != "head":
+        raise UsageError(f"--head: expected together with --layers head; received --layers "
+                         f"{options['layers'] or 'share:0.67'}.")  # fmt: skip
+    if options["head"] == "loss":  # a layer alone learns faster, and an epoch takes a second
+        changes = {"epochs": 40, "patience": 10, "learning_rate": 1e-3, **changes}
+    changes["split"] = _split(options)
+    if options["batch"]:
+        changes["batch"] = _batch(options["batch"])
+    if options["augment"] or not options["unlabelled"]:
+        changes["augmentation"] = _augmentation(options["augment"])
+    if options["unlabelled"]:
+        from cbir.train.unlabelled import preset
+
+        return preset(options["unlabelled"], changes)
+    return Recipe(**changes)
+
+
+def _split(options: dict[str, Any]) -> Any:
+    from cbir.train.split import SplitSpec
+
+    known = options["head"] in ("linear", "svm")  # they know the classes that they saw
+    named = {"kind": options["kind"] or ("image" if known else None), "share": options["val_share"],
+             "duplicate": options["duplicate_score"], "seed": options["seed"]}  # fmt: skip
+    return SplitSpec(**{k: v for k, v in named.items() if v is not None})
+
+
+def _batch(text: str) -> Any:
+    from cbir.errors import UsageError
+    from cbir.train.sampling import BatchSpec
+
+    classes, _, images = text.lower().partition("x")
+    if not classes.isdecimal() or not images.isdecimal():
+        raise UsageError(f"--batch: expected CLASSESxIMAGES, such as 12x4; received {text!r}.")
+    return BatchSpec(int(classes), int(images))
+
+
+def _augmentation(given: tuple[str, ...]) -> Any:
+    import dataclasses
+
+    from cbir.errors import UsageError
+    from cbir.images.augment import Augmentation
+
+    names = [f.name for f in dataclasses.fields(Augmentation)]
+    made = {}
+    for text in given:
+        name, _, value = (part.strip() for part in text.partition("="))
+        try:
+            made[name] = float(value)
+        except ValueError:
+            name = ""
+        if name not in names:
+            raise UsageError(
+                f"--augment: expected NAME=NUMBER with one of {', '.join(names)}; received "
+                f"{text!r}."
+            )
+    return Augmentation(**made)
+
+
+def _samples(folder: str | None, options: dict[str, Any]) -> Samples:
+    from cbir.errors import UsageError
+    from cbir.train import samples
+
+    sources = [s for s in (folder, options["manifest"], options["pairs"]) if s]
+    if len(sources) != 1:
+        raise UsageError(
+            "finetune: expected one of FOLDER, --manifest CSV and --pairs CSV; received "
+            f"{len(sources)}."
+        )
+    if options["manifest"]:
+        if options["unlabelled"] and options["val_where"]:
+            raise UsageError("--val-where: expected with labels; received --unlabelled too.")
+        bare = options["unlabelled"] and not options["label"]
+        return samples.from_manifest(
+            options["manifest"], options["train_where"], options["val_where"],
+            None if bare else options["label"] or "label",
+        )  # fmt: skip
+    for name in ("train_where", "val_where", "label"):
+        if options[name]:
+            raise UsageError(f"--{name.replace('_', '-')}: expected together with --manifest.")
+    if options["pairs"]:
+        return samples.from_pairs(options["pairs"])
+    assert folder is not None
+    return samples.from_folders(folder)
+
+
+def _base(options: dict[str, Any]) -> Embedder:
+    from cbir.config import DEFAULT_EMBEDDER
+    from cbir.embed import Embedder
+
+    return Embedder.load(
+        options["embedder"] or DEFAULT_EMBEDDER, cut=options["cut"],
+        input_size=options["input_size"], resize=options["resize"],
+        weights_file=options["weights"],
+    )  # fmt: skip
+
+
+def _prepared(samples: Samples, base: Embedder, recipe: Recipe, cache: Any, bar: Any) -> Prepared:
+    if recipe.unlabelled:
+        from cbir.train.unlabelled import prepare_unlabelled
+
+        return prepare_unlabelled(samples, base, recipe, cache, bar)
+    from cbir.train.prepared import prepare
+
+    return prepare(samples, base, recipe, cache, bar)
+
+
+def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, Any]) -> Any:
+    """Prepare, train with progress, save, and only then let the checkpoint go."""
+    from cbir.catalog import FeatureCache, default_cache
+    from cbir.cli.finetune_report import epoch_line, split_lines
+    from cbir.cli.output import Bar, note
+    from cbir.train.finetune import finetune
+    from cbir.train.results import card_of
+
+    with FeatureCache(default_cache()) as cache, Bar() as bar:
+        prepared = _prepared(samples, base, recipe, cache, bar)
+        bar.close()
+        for line in split_lines(prepared, recipe):
+            note(line)
+
+        def told(figures: dict[str, float]) -> None:
+            bar.close()
+            note(epoch_line(figures, recipe))
+
+        work = options["output"].rstrip("/\\") + ".training"
+        outcome = finetune(prepared, base, recipe, work, bar, told)
+        if recipe.unlabelled:
+            from cbir.train.unlabelled import label_check
+
+            outcome.check = label_check(samples, prepared, base, outcome.embedder, bar)
+    outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
+    outcome.finish()
+    return outcome

@@ -1,0 +1,140 @@
+"""What a training came to: before and after, a verdict, the split in numbers, the model card."""
+
+from __future__ import annotations
+
+import math
+import platform
+from typing import Any
+
+import numpy as np
+
+import cbir
+from cbir.backbones import get as backbone_info
+from cbir.backbones import names
+from cbir.embed import Embedder, ModelCard
+from cbir.evaluate.protocol import Answers, compare
+from cbir.train.finetune import Outcome
+from cbir.train.prepared import Prepared
+from cbir.train.recipe import Recipe
+from cbir.train.validation import means
+
+MAIN = "MAP@R"
+"""The metric that decides: it is what early stopping looks at."""
+MOST_LABELS = 200
+"""Names of classes in a card, at most."""
+
+
+def comparison(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Each metric before and after, with the paired difference and its 95 % interval."""
+    return compared(outcome.before, outcome.after)
+
+
+def compared(first: Answers | None, second: Answers | None) -> dict[str, dict[str, Any]]:
+    """The same of any two answers to the same queries; empty where one is missing."""
+    if first is None or second is None:
+        return {}
+    before, after = means(first), means(second)
+    made = {}
+    for name in before:
+        mean, low, high = compare(first, second, name)
+        made[name] = {"before": before[name], "after": after[name],
+                      "difference": mean, "interval": (low, high)}  # fmt: skip
+    return made
+
+
+def verdict(found: dict[str, dict[str, Any]], deciding: str = MAIN) -> str:
+    """ "better", "worse", "unclear" by the interval of one metric; "unknown" without validation."""
+    if not found or math.isnan(found[deciding]["difference"]):
+        return "unknown"
+    low, high = found[deciding]["interval"]
+    return "better" if low > 0 else "worse" if high < 0 else "unclear"
+
+
+def joint_verdict(outcome: Outcome, recipe: Recipe) -> str:
+    """The verdict of all checks: "better" only where one is, and none is worse."""
+    words = [verdict(comparison(outcome), recipe.deciding)]
+    if outcome.check is not None:
+        words.append(verdict(compared(outcome.check.before, outcome.check.after)))
+    if "worse" in words:
+        return "worse"
+    return "better" if "better" in words else words[0]
+
+
+def split_numbers(prepared: Prepared) -> dict[str, Any]:
+    """The split in numbers."""
+    labels, made = prepared.samples.numbers(), prepared.split
+    return {
+        "train": len(made.train),
+        "train_classes": len(set(labels[made.train].tolist())),
+        "validation": len(made.validation),
+        "validation_classes": len(set(labels[made.validation].tolist())),
+        "by_class": prepared.validation is not None and prepared.validation.by_class,
+        "left_out": len(made.left_out) - prepared.unlabelled,
+        "unlabelled": prepared.unlabelled,
+        "in_duplicate_groups": made.duplicates,
+    }
+
+
+def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
+    """The model card of a training's result."""
+    import keras
+
+    prepared = outcome.prepared
+    numbers = split_numbers(prepared)
+    by = "whole classes" if numbers["by_class"] else "images"
+    spec = base.spec
+    backend = keras.backend.backend()
+    versions = {"cbir": cbir.__version__, "keras": keras.version(), "backend": backend,
+                "numpy": np.__version__, "python": platform.python_version()}  # fmt: skip
+    return ModelCard(
+        title=f"{spec.backbone}, fine-tuned on {prepared.samples.name}",
+        base=f"{spec.backbone} ({spec.weights}, {spec.input_size} px, {spec.resize})",
+        base_fingerprint=base.fingerprint,
+        licence=backbone_info(spec.backbone).licence if spec.backbone in names() else "unknown",
+        data={
+            "source": prepared.samples.name, "images": len(prepared.samples),
+            "classes": len(prepared.samples.classes()), "near_duplicates": numbers["left_out"],
+            "skipped": len(prepared.failures),
+            "labels": list(prepared.samples.classes())[:MOST_LABELS],
+        },
+        splits={
+            "train": {"images": numbers["train"], "classes": numbers["train_classes"]},
+            **({"validation": {"images": numbers["validation"],
+                               "classes": numbers["validation_classes"], "where": by}}
+               if prepared.validation is not None else {}),
+        },
+        recipe=_settings(outcome, recipe),
+        figures=figures_of(outcome),
+        seconds=round(outcome.seconds, 1),
+        versions=versions,
+    )  # fmt: skip
+
+
+def figures_of(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Before, after, difference and interval by check and metric, as plain numbers."""
+    checks = {"validation": comparison(outcome)}
+    if outcome.check is not None:
+        checks["labels"] = compared(outcome.check.before, outcome.check.after)
+    return {
+        check: {
+            name: {**{k: _plain(row[k]) for k in ("before", "after", "difference")},
+                   "interval": [_plain(v) for v in row["interval"]]}
+            for name, row in found.items()
+        }
+        for check, found in checks.items()
+        if found
+    }  # fmt: skip
+
+
+def _settings(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:
+    """The settings that counted: a head in closed form has few."""
+    every = recipe.to_dict()
+    if not outcome.progress.epochs:
+        used = ("layers", "head", "dims", "seed", "split")
+        return {**{name: every[name] for name in used}, **dict(outcome.notes)}
+    return {**every, "best_epoch": outcome.progress.best + 1,
+            "epochs_run": outcome.progress.epochs}  # fmt: skip
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)

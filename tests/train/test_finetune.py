@@ -1,0 +1,235 @@
+"""Fine-tuning from end to end on a tiny network: it learns, resumes, keeps its best, says no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cbir.embed import Embedder
+from cbir.errors import UsageError
+from cbir.images.augment import Augmentation
+from cbir.train.finetune import Outcome, finetune
+from cbir.train.prepared import Prepared, prepare
+from cbir.train.recipe import Recipe
+from cbir.train.samples import Samples, from_folders
+from cbir.train.sampling import BatchSpec
+from cbir.train.split import SplitSpec
+from cbir.train.validation import means
+
+GENTLE = Augmentation(crop=0.9, ratio=1, flip=0)
+RECIPE = Recipe(
+    dims=8, layers="all", epochs=3, learning_rate=5e-3, batch=BatchSpec(6, 3), warm=0.0,
+    augmentation=GENTLE, split=SplitSpec("class", duplicate=1.0),
+)  # fmt: skip
+
+
+class Quiet:
+    """Nobody looks."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        pass
+
+    def advance(self, steps: int = 1) -> None:
+        pass
+
+
+Tuned = Callable[..., Outcome]
+
+
+@pytest.fixture
+def prepared(classes_of: Callable[..., Path], tiny: Embedder) -> Prepared:
+    return prepare(from_folders(str(classes_of())), tiny, RECIPE, None, Quiet())
+
+
+@pytest.fixture
+def tuned(prepared: Prepared, tiny: Embedder, tmp_path: Path) -> Tuned:
+    def run(recipe: Recipe = RECIPE, work: str = "work", **more: Any) -> Outcome:
+        return finetune(prepared, tiny, recipe, str(tmp_path / work), Quiet(), **more)
+
+    return run
+
+
+def test_it_learns_and_the_embedder_is_saved_and_loaded(
+    tuned: Tuned, tiny: Embedder, tmp_path: Path
+) -> None:
+    before = [w.copy() for w in tiny.model.get_weights()]
+    out = tuned(replace(RECIPE, epochs=6))
+    assert out.after is not None and out.before is not None
+    losses = [figures["loss"] for figures in out.progress.history]
+    assert losses[-1] < losses[0]
+    assert means(out.after)["MAP@R"] > means(out.before)["MAP@R"]
+    assert means(out.after)["MAP@R"] == pytest.approx(out.progress.best_score, abs=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(before, tiny.model.get_weights(), strict=True))
+    assert out.embedder.spec.weights == "trained" and out.embedder.feature_dims == 8
+    out.embedder.save(tmp_path / "made")
+    again = Embedder.load(tmp_path / "made")
+    assert again.fingerprint == out.embedder.fingerprint
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    found = again.features(pixels)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert np.allclose(found, out.embedder.features(pixels), atol=1e-6)
+    assert (tmp_path / "work").exists()
+    out.finish()
+    assert not (tmp_path / "work").exists()
+
+
+class Cut(Exception):
+    """The training is cut off here."""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"loss": "triplet", "loss_options": ("mining=distance-weighted",), "memory": 32}],
+    ids=["proxies", "memory and random mining"],
+)
+def test_a_training_that_was_cut_off_ends_as_one_that_was_not(
+    tuned: Tuned, change: dict[str, Any]
+) -> None:
+    recipe = replace(RECIPE, **change)
+    whole = tuned(recipe, "whole")
+
+    def cut(figures: dict[str, float]) -> None:
+        if figures["epoch"] == 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        tuned(recipe, "cut", on_epoch=cut)
+    rest = tuned(recipe, "cut")
+    assert rest.resumed == 2
+    assert rest.embedder.fingerprint == whole.embedder.fingerprint
+    same = ("loss", "recall@1", "mAP", "MAP@R")
+    for a, b in zip(whole.progress.history, rest.progress.history, strict=True):
+        assert [a[name] for name in same] == [b[name] for name in same]
+
+
+def test_a_training_with_other_settings_does_not_go_on(tuned: Tuned) -> None:
+    tuned()
+    with pytest.raises(UsageError, match="other settings .learning_rate differ"):
+        tuned(replace(RECIPE, learning_rate=1e-3))
+
+
+def test_the_seed_decides(tuned: Tuned) -> None:
+    short = replace(RECIPE, epochs=1)
+    first, same = tuned(short, "a"), tuned(short, "b")
+    assert first.embedder.fingerprint == same.embedder.fingerprint
+    assert tuned(replace(short, seed=1), "c").embedder.fingerprint != first.embedder.fingerprint
+
+
+def test_it_stops_when_it_gets_no_better_and_keeps_the_best(tuned: Tuned) -> None:
+    out = tuned(replace(RECIPE, learning_rate=1e-9, epochs=9, patience=2))
+    history = out.progress.history
+    assert len(history) == out.progress.best + 3
+    assert history[out.progress.best]["MAP@R"] == max(f["MAP@R"] for f in history)
+
+
+def test_frozen_layers_and_norms_stay_as_they_are(tuned: Tuned, tiny: Embedder) -> None:
+    out = tuned(replace(RECIPE, layers="last", epochs=1))
+    before = {v.path.split("/")[-2:][0]: v.numpy() for v in tiny.model.weights[:2]}
+    from cbir.train.freezing import flat_layers
+
+    old = {layer.name: layer.get_weights() for layer in flat_layers(tiny.model)}
+    new = {layer.name: layer.get_weights() for layer in flat_layers(out.embedder.model)}
+    for name in ("conv1", "norm1"):
+        assert all(np.array_equal(a, b) for a, b in zip(old[name], new[name], strict=True))
+    assert not np.array_equal(old["conv2"][0], new["conv2"][0])
+    assert out.layers == (1, 3) and before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"accumulate": 2},
+        {"precision": "mixed_bfloat16"},
+        {"precision": "mixed_float16"},
+        {"dims": 0},
+        {"wait": 1.0},
+        {"train_norms": True},
+        {"layers": "head", "head": "loss"},
+        {"split": SplitSpec(kind="image", duplicate=1.0)},
+        {"split": SplitSpec(share=0)},
+    ],
+    ids=str,
+)
+def test_every_setting_runs(
+    change: dict[str, Any], classes_of: Callable[..., Path], tiny: Embedder, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, epochs=1, **change)
+    ready = prepare(from_folders(str(classes_of())), tiny, recipe, None, Quiet())
+    out = finetune(ready, tiny, recipe, str(tmp_path / "work"), Quiet())
+    assert np.isfinite(out.progress.history[0]["loss"])
+    assert (out.after is None) == (recipe.split.share == 0)
+    assert out.embedder.feature_dims == (recipe.dims or 16)
+    assert all(w.dtype == np.float32 for w in out.embedder.model.get_weights())
+
+
+@pytest.mark.parametrize("head", ["projection", "linear", "svm"])
+def test_heads_in_closed_form(
+    tuned: Tuned, prepared: Prepared, tiny: Embedder, head: str, tmp_path: Path
+) -> None:
+    out = tuned(replace(RECIPE, layers="head", head=head))
+    assert not out.progress.epochs and out.after is not None
+    rows = prepared.validation.pictures[:4]  # type: ignore[union-attr]
+    from cbir.images import prepare as ready
+
+    pixels = np.stack([ready(prepared.samples.paths[i], tiny.spec).pixels for i in rows])  # type: ignore[misc]
+    hits = out.after.answers[0].scores
+    made = out.embedder.features(pixels)
+    assert np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5) and len(hits)
+
+
+def test_a_picture_that_cannot_be_read_is_listed_and_the_rest_goes_on(
+    classes_of: Callable[..., Path], tiny: Embedder, tmp_path: Path
+) -> None:
+    folder = classes_of()
+    (folder / "class0" / "broken.png").write_bytes(b"no picture")
+    ready = prepare(from_folders(str(folder)), tiny, RECIPE, None, Quiet())
+    assert len(ready.samples) == 54
+    assert [Path(f.path).name for f in ready.failures] == ["broken.png"]
+
+
+def test_copies_never_lie_on_both_sides(
+    classes_of: Callable[..., Path], tiny: Embedder, tmp_path: Path
+) -> None:
+    folder = classes_of()
+    for label in range(1, 9):  # the first picture of class 0 is in every class
+        copy = (folder / "class0" / "0.png").read_bytes()
+        (folder / f"class{label}" / "copy.png").write_bytes(copy)
+    recipe = replace(RECIPE, split=SplitSpec("class", duplicate=0.9999))
+    ready = prepare(from_folders(str(folder)), tiny, recipe, None, Quiet())
+    groups = ready.split.groups
+    assert ready.split.duplicates == 9
+    assert not set(groups[ready.split.train]) & set(groups[ready.split.validation])
+    assert len(ready.split.left_out) == 7
+
+
+def test_one_class_or_no_label_is_refused(classes_of: Callable[..., Path], tiny: Embedder) -> None:
+    samples = from_folders(str(classes_of(1, 4)))
+    with pytest.raises(UsageError, match="at least 2 classes"):
+        prepare(samples, tiny, RECIPE, None, Quiet())
+    bare = Samples("x", samples.paths, ("",) * 4)
+    with pytest.raises(UsageError, match="received 0"):
+        prepare(bare, tiny, RECIPE, None, Quiet())
+
+
+def test_a_loss_that_is_not_finite_is_said(tuned: Tuned) -> None:
+    with pytest.raises(UsageError, match="smaller --learning-rate"):
+        tuned(replace(RECIPE, learning_rate=1e30, loss="softmax"))
+
+
+def test_recipes_round_trip_and_refuse_nonsense() -> None:
+    recipe = replace(RECIPE, loss="triplet", loss_options=("mining=semi-hard",))
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    with pytest.raises(UsageError, match="received also nonsense"):
+        Recipe.from_dict({**recipe.to_dict(), "nonsense": 1})
+    for wrong in (
+        {"loss": "tripple"}, {"loss_options": ("x",)}, {"epochs": 0}, {"layers": "blocks:0"},
+        {"precision": "int8"}, {"learning_rate": 0.0}, {"head": "tree"},
+        {"layers": "head", "dims": 0}, {"loss_options": ("nonsense=1",)},
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="expected"):
+            Recipe(**wrong)  # type: ignore[arg-type]

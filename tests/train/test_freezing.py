@@ -1,0 +1,60 @@
+"""Which layers each plan lets learn."""
+
+from __future__ import annotations
+
+import pytest
+
+from cbir.embed import Embedder
+from cbir.errors import UsageError
+from cbir.train.freezing import check_plan, flat_layers, freeze, stages
+
+
+def learning(embedder: Embedder) -> set[str]:
+    layers = flat_layers(embedder.model)
+    return {layer.name for layer in layers if layer.trainable and layer.weights}
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        ("head", set()),
+        ("last", {"conv2"}),
+        ("blocks:2", {"conv1", "conv2"}),
+        ("blocks:9", {"conv1", "conv2"}),
+        ("all", {"conv1", "conv2"}),
+        ("share:0.4", {"conv2"}),
+        ("from:norm1", {"conv2"}),
+        ("conv1", {"conv1"}),
+        ("*", {"conv1", "conv2"}),
+    ],
+)
+def test_plans(tiny: Embedder, plan: str, expected: set[str]) -> None:
+    freeze(tiny.model, "all", train_norms=True)
+    found = freeze(tiny.model, plan)
+    assert learning(tiny) == expected
+    assert found == (len(expected), 3)
+    names = {v.path.split("/")[-2] for v in tiny.model.trainable_variables}
+    assert names == expected
+
+
+def test_norms_learn_where_that_is_asked(tiny: Embedder) -> None:
+    assert freeze(tiny.model, "all", train_norms=True) == (3, 3)
+    assert "norm1" in learning(tiny)
+
+
+def test_stages_are_runs_of_one_size(tiny: Embedder) -> None:
+    runs = [[layer.name for layer in run] for run in stages(flat_layers(tiny.model))]
+    assert [run[0] for run in runs[-2:]] == ["conv1", "conv2"]
+    assert runs[-1] == ["conv2", "relu2", "gap"]
+
+
+@pytest.mark.parametrize("plan", ["", "blocks:0", "blocks:x", "share:0", "share:2", "from:", "a:b"])
+def test_what_is_no_plan_is_refused(plan: str) -> None:
+    with pytest.raises(UsageError, match="layers: expected head, last"):
+        check_plan(plan)
+
+
+@pytest.mark.parametrize("plan", ["from:conv9", "block6*"])
+def test_a_layer_that_is_not_there_is_refused(tiny: Embedder, plan: str) -> None:
+    with pytest.raises(UsageError, match="layers: expected"):
+        freeze(tiny.model, plan)
