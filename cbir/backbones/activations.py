@@ -41,11 +41,11 @@ def activation_maps(
     import keras
 
     net = inner_net(model)
-    named = cut_layers(net)
+    chosen: dict[str, tuple[Any, tuple[str, ...]]]
     if layers:
         chosen = {name: (layer_at(net, name, net.name).output, ()) for name in layers}
     else:
-        chosen = _convolutions(net, named)
+        chosen = _convolutions(net, cut_layers(net))
     for name, (tensor, _) in chosen.items():
         if len(tensor.shape) != 4:
             raise UsageError(

@@ -67,7 +67,8 @@ def scaled(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     low = maps.min(axis=axes, keepdims=True)
     span = maps.max(axis=axes, keepdims=True) - low
     shares = (maps - low) / np.where(span > 0, span, 1)
-    return np.rint(shares * (_CLEAR - 1)).astype(np.uint8)
+    found: NDArray[np.uint8] = np.rint(shares * (_CLEAR - 1)).astype(np.uint8)
+    return found
 
 
 def silent(maps: NDArray[np.float32]) -> int:
@@ -108,7 +109,8 @@ def _cell(one: NDArray[np.uint8]) -> NDArray[np.uint8]:
         scale = _CELL[1] / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = _image(one, "L").resize(size, Image.Resampling.BOX)
-        return np.minimum(np.asarray(small), _CLEAR - 1)
+        reduced: NDArray[np.uint8] = np.minimum(np.asarray(small, np.uint8), _CLEAR - 1)
+        return reduced
     factor = max(1, _CELL[0] // max(height, width))
     return one.repeat(factor, 0).repeat(factor, 1)
 

@@ -18,9 +18,10 @@ def activations_sheet(view: NetView) -> Image.Image:
     """Title and picture, the first filters, then a grid for each layer: an RGB picture."""
     from PIL import Image
 
-    small = Image.fromarray(view.pixels)
-    small.thumbnail((_PICTURE, _PICTURE))
     side = view.pixels.shape[0]
+    enlarged = view.pixels.repeat(max(1, _PICTURE // 2 // side), 0)
+    small = Image.fromarray(enlarged.repeat(max(1, _PICTURE // 2 // side), 1))
+    small.thumbnail((_PICTURE, _PICTURE))
     parts = [(f"{visible(view.network)}: {visible(view.picture)}", f"{side} × {side} px", small)]
     if view.filters is not None:
         name, kernels = view.filters

@@ -114,14 +114,14 @@ def test_the_page() -> None:
         for one in re.findall(r"data:image/png;base64,([^\"]+)", html)
     ]
     filters, first, second = sizes
-    assert filters == (4 * 56 + 6, 56) and first[1] == 2 * 54 + 2 and second[1] == 56
+    assert filters == (4 * 54 + 6, 54) and first[1] == 2 * 54 + 2 and second[1] == 56
     assert "Filters" not in activations_page(view(filters=None))
 
 
 def test_the_sheet() -> None:
     with_filters, without = activations_sheet(view()), activations_sheet(view(filters=None))
     assert with_filters.mode == "RGB" and with_filters.width == without.width
-    assert with_filters.height == without.height + 34 + 56 + 24
+    assert with_filters.height == without.height + 34 + 54 + 24
     assert np.asarray(without)[-1, -1].tolist() == [255] * 3
     few = activations_sheet(view(filters=None, channels=16))
     assert few.height == without.height - 54 - 2

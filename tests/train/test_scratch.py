@@ -54,9 +54,11 @@ def run(name: str, size: int, work: Path, epochs: int = 6, **changes: Any) -> Tr
 
 RATES = {"alexnet": 1e-4, "zfnet": 1e-4, "googlenet": 3e-4}
 FAST = [("lenet5", 32)]
-SLOW = [("resnet20", 16), ("alexnet", 67), ("alexnet", 227), ("zfnet", 63), ("googlenet", 64), ("resnet18", 32),
-        ("se-resnet18", 32), ("se-resnet50", 32), ("resnet50", 32),
-        ("densenet121", 32)]  # fmt: skip
+SLOW = [
+    ("resnet20", 16), ("alexnet", 67), ("alexnet", 227), ("zfnet", 63), ("googlenet", 64),
+    ("resnet18", 32), ("se-resnet18", 32), ("se-resnet50", 32), ("resnet50", 32),
+    ("densenet121", 32),
+]  # fmt: skip
 
 
 @SAVING
