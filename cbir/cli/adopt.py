@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("adopt", short_help="Move an index to another embedder, if better; or back.")
-@click.argument("embedder", required=False, metavar="EMBEDDER")
+@click.argument("embedder", required=False, metavar="[EMBEDDER]")
 @index_option
 @backbone_options
 @click.option("--labels", "--label", "labels", metavar="COLUMN",
