@@ -1,5 +1,7 @@
-"""What benchmarks keep: features, by embedder and content, and what embedders learnt; so that
-neither is made twice."""
+"""What benchmarks keep: features by embedder and content, what embedders learnt, what they scored.
+
+So nothing is made twice.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +57,10 @@ class FeatureCache:
         self.db.execute(
             "CREATE TABLE IF NOT EXISTS fits (key TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT "
             "ROWID"
+        )
+        self.db.execute(
+            "CREATE TABLE IF NOT EXISTS measured (embedder TEXT, data TEXT, machine TEXT, result "
+            "TEXT NOT NULL, PRIMARY KEY (embedder, data, machine)) WITHOUT ROWID"
         )
 
     def close(self) -> None:
@@ -116,3 +122,13 @@ class FeatureCache:
         """Keep what an embedder learnt."""
         with sqlite_errors(self.path):
             self.db.execute("INSERT OR REPLACE INTO fits VALUES (?, ?)", (key, data))
+
+    def measured(self) -> list[str]:
+        """All measurements of embedders, as texts that were put here."""
+        with sqlite_errors(self.path):
+            return [row[0] for row in self.db.execute("SELECT result FROM measured")]
+
+    def put_measured(self, key: tuple[str, str, str], result: str) -> None:
+        """Keep a measurement by fingerprint, data and machine; it replaces a former one."""
+        with sqlite_errors(self.path):
+            self.db.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?)", (*key, result))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("adopt", short_help="Move an index to another embedder, if better; or back.")
-@click.argument("embedder", required=False, metavar="EMBEDDER")
+@click.argument("embedder", required=False, metavar="[EMBEDDER]")
 @index_option
 @backbone_options
 @click.option("--labels", "--label", "labels", metavar="COLUMN",
@@ -63,7 +63,7 @@ def adopt_command(embedder: str | None, index: str, **options: Any) -> None:
     queries that it has not seen. The former embedder stays, to go back to with --roll-back. A run
     that was interrupted goes on where it stopped.
     """
-    from cbir.cli.output import EXIT_FAULTS, Bar, quit_with, result
+    from cbir.cli.output import EXIT_REFUSED, Bar, quit_with, result
 
     _check(embedder, options)
     if options["forget"]:
@@ -74,7 +74,7 @@ def adopt_command(embedder: str | None, index: str, **options: Any) -> None:
     _list_lost(report)
     result(_as_json(index, report) if options["as_json"] else _text(index, report))
     if not report.swapped and not report.already:
-        quit_with(EXIT_FAULTS)
+        quit_with(EXIT_REFUSED)
 
 
 def _check(embedder: str | None, options: dict[str, Any]) -> None:

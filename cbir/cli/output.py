@@ -2,7 +2,7 @@
 
 Exit codes: 0 done · 1 nothing found (only with --fail-empty) · 2 usage · 3 index missing or not
 compatible · 4 finished with skipped files (only with --strict) · 5 the operation failed ·
-6 `check` found faults · 130 interrupted.
+6 `check` found faults, `adopt` refused · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ EXIT_EMPTY = 1
 EXIT_SKIPPED = 4
 EXIT_FAILED = 5
 EXIT_FAULTS = 6
+EXIT_REFUSED = 6
 EXIT_INTERRUPTED = 130
 
 

@@ -24,7 +24,8 @@ VERSION = 1
 CARD = "embedder.json"
 MODEL = "model.keras"
 README = "README.md"
-KEYS = {"version", "fingerprint", "feature_dims", "spec", "made_with", "training"}
+KEYS = {"version", "fingerprint", "feature_dims", "parameters", "spec", "made_with",
+        "training"}  # fmt: skip
 
 
 def read_card(folder: str) -> ModelCard | None:
@@ -138,6 +139,7 @@ def save_package(folder: str, package: Package) -> None:
         "version": VERSION,
         "fingerprint": package.fingerprint,
         "feature_dims": int(package.model.output_shape[-1]),
+        "parameters": int(package.model.count_params()),
         "spec": package.spec.to_dict(),
         "made_with": {"cbir": cbir.__version__, "keras": keras.version()},
         **({} if card is None else {"training": card.to_dict()}),

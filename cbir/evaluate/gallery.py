@@ -50,15 +50,17 @@ class Gallery:
 def of_index(index: Index, left_out: Collection[int] = ()) -> Gallery:
     """The gallery of an open index; it must not change while it is measured.
 
-    `left_out` are ids of images that are not looked at.
+    `left_out` are ids of images that are not looked at; nor are those without a feature.
     """
+    made = index.embedder_row()
+    hidden = {*left_out, *index.catalog.without_feature(made.id)}
     keys: list[bytes] = []
     files: list[str] = []
     place: dict[bytes, int] = {}
     by_id: dict[int, int] = {}
     # By content, so that what is measured does not hang on the order in which files came.
     for row in sorted(index.catalog.rows(), key=lambda row: (row.content, row.id)):
-        if row.id in left_out:
+        if row.id in hidden:
             continue
         if row.content not in place:
             place[row.content] = len(keys)
@@ -69,8 +71,8 @@ def of_index(index: Index, left_out: Collection[int] = ()) -> Gallery:
     rows_of = np.vectorize(lambda image: by_id.get(image, -1), otypes=[np.int64])
 
     whole: list[Vectors] = []
-    excluded = np.array(sorted(left_out), np.int64) if left_out else None
-    made_by = index.embedder_row().fingerprint
+    excluded = np.array(sorted(hidden), np.int64) if hidden else None
+    made_by = made.fingerprint
 
     def take(rows: Ids) -> Vectors:
         if len(keys) > _IN_MEMORY:

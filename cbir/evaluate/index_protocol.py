@@ -148,7 +148,10 @@ def from_index_and_manifest(
 
 
 def _images(index: Index, choice: Choice) -> _Images:
-    rows = [row for row in index.catalog.rows() if row.id not in choice.left_out]
+    rows = list(index.catalog.rows())
+    if rows:  # what has no feature is not found, whoever asks
+        hidden = {*choice.left_out, *index.catalog.without_feature(index.embedder_row().id)}
+        rows = [row for row in rows if row.id not in hidden]
     if not rows:
         raise UsageError(f"{index.path} holds no images yet.")
     gallery = list(range(len(rows)))

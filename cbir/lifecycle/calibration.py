@@ -49,10 +49,9 @@ def calibrate_index(
     False where the pictures' files are not there.
     """
     live = catalog.generation(generation)
-    assert live is not None and live.embedder is not None
-    left_out = catalog.without_feature(live.embedder)
+    assert live is not None
     with Index(catalog.index, embedder, generation=live.id) as index:
-        gallery = of_index(index, frozenset(left_out))
+        gallery = of_index(index)
         found = calibrate(gallery, CalibrationOptions(), advance=advance)
     with catalog.writing():
         if found is None:

@@ -14,6 +14,8 @@ import pytest
 from cbir.catalog import Catalog, CatalogWriter
 from cbir.config import IndexSpec
 from cbir.errors import IndexIncompatibleError, IndexLockedError, OperationFailedError, UsageError
+from cbir.evaluate.gallery import of_index
+from cbir.evaluate.index_protocol import from_index
 from cbir.index import derived_files, writer_lock
 from cbir.lifecycle import check, forget, info, repair, roll_back
 from cbir.lifecycle.adopt import AdoptOptions
@@ -244,6 +246,7 @@ def test_a_picture_that_would_be_lost_is_no_silent_loss(own: tuple[Path, Path]) 
     assert forced.verdict is not None and forced.verdict.gallery == 46
     assert info(str(index))["without_feature"] == 2 and "feature missing" in faults(index)
     with Index(str(index), new) as opened:
+        assert len(of_index(opened)) == 46 and len(from_index(opened).truth.queries) == 46
         query = str(photos / "class0" / "0.png")
         assert len(opened) == 48 and len(opened.query(query, k=100).hits) == 45
         gone.write_bytes(whole)

@@ -17,8 +17,16 @@ from tests.lifecycle.galleries import CellEmbedder, answers, back, classes, live
 from tests.lifecycle.helpers import faults, run
 
 ROOT = Path(cbir.__file__).parent.parent
-FAST = ["embedding 8", "comparing 50", "calibrating", "swap", "swapped"]
-SLOW = ["embedding", "embedding 40", "deriving", "comparing", "calibrating 60"]
+FAST = ["embedding 8", "swap", "swapped"]
+SLOW = [
+    "comparing 50",
+    "calibrating",
+    "embedding",
+    "embedding 40",
+    "deriving",
+    "comparing",
+    "calibrating 60",
+]
 
 
 @pytest.fixture(scope="module")

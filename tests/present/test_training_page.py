@@ -42,7 +42,8 @@ def test_everything_is_there_and_escaped(gallery: Gallery) -> None:
     page = training_page(report(gallery))
     for text in ("Fine-tuning: &lt;net&gt; on photos", "It is better", ".500", ".750", "+.250",
                  "+.125\u00a0to +.375", "AP .250 before", "AP .750 after", "proxy-anchor",
-                 "&lt;b&gt;class&lt;/b&gt;", "Gained most", "Lost most", "1 file could not"):  # fmt: skip
+                 "&lt;b&gt;class&lt;/b&gt;", "Gained most", "Lost most",
+                 "1 file could not"):  # fmt: skip
         assert text in page.html, text
     assert "\x1b" not in page.html and "<script" not in page.html and "<net>" not in page.html
     assert page.missing == 1 and page.pictures == 4 * 11
