@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @click.option("--batch", metavar="CxM", help="Classes and images of each in a batch. "
               "Default: 12x4.")  # fmt: skip
 @click.option("--accumulate", type=int, metavar="N", help="Batches before a step. Default: 1.")
+@click.option("--devices", type=int, metavar="N", help="GPUs that share each batch. Default: 1.")
 @click.option("--augment", multiple=True, metavar="NAME=VALUE",
               help="Random changes: crop, ratio, flip, turn, colour, grey, blur, erasing. flip=0 "
               "where left and right matter; colour and grey stay 0 where colour does.")  # fmt: skip
@@ -136,7 +137,7 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 
     named = {
         "layers", "head", "loss", "memory", "dims", "epochs", "patience", "learning_rate",
-        "accumulate", "precision", "seed",
+        "accumulate", "devices", "precision", "seed",
     }  # fmt: skip
     changes: dict[str, Any] = {k: options[k] for k in named if options[k] is not None}
     changes["train_norms"] = options["train_norms"]

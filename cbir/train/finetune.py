@@ -19,6 +19,7 @@ from cbir.embed import Embedder
 from cbir.embed.quiet import quiet
 from cbir.evaluate.protocol import Answers
 from cbir.train.checkpoint import Checkpoint, Progress
+from cbir.train.devices import spread
 from cbir.train.head import Labelled, fit_head
 from cbir.train.prepared import Prepared, Watcher, base_answers
 from cbir.train.recipe import Recipe
@@ -70,10 +71,11 @@ def finetune(
     if recipe.layers == "head" and recipe.head != "loss":
         return _closed_form(prepared, base, recipe)
     start = time.perf_counter()
-    with quiet(), _repeatable(recipe.seed):
+    with quiet(), _repeatable(recipe.seed), spread(recipe.devices) as room:
         from cbir.train.loop import Run
 
-        run = Run(prepared, base, recipe, Checkpoint(work, _key(prepared, base, recipe)), watch)
+        checkpoint = Checkpoint(work, _key(prepared, base, recipe))
+        run = Run(prepared, base, recipe, checkpoint, watch, room)
         resumed = run.progress.epochs
         for figures in run.epochs():
             on_epoch(figures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -39,20 +40,23 @@ class Run:
 
     def __init__(
         self, prepared: Prepared, base: Embedder, recipe: Recipe, checkpoint: Checkpoint,
-        watch: Watcher,
+        watch: Watcher, room: AbstractContextManager[Any] | None = None,
     ) -> None:  # fmt: skip
+        """Build; what `checkpoint` has is restored. `room` is where networks are built."""
+        room = room or nullcontext()
         self.prepared, self.base, self.recipe = prepared, base, recipe
         self.checkpoint, self.watch = checkpoint, watch
         rows = prepared.split.train
         self.labels: Ids = np.unique(prepared.samples.numbers()[rows], return_inverse=True)[1]
         self.on_features = recipe.layers == "head"
         batches = epoch_batches(self.labels, recipe.batch, np.random.default_rng(0))
-        self.network, self.layers = _network(prepared, base, recipe)
-        criterion = make(
-            recipe.loss, int(self.labels.max()) + 1, int(self.network.output_shape[-1]),
-            seed=recipe.seed, options=recipe.options(), memory=recipe.memory,
-        )  # fmt: skip
-        self.learner = _compiled(self.network, criterion, recipe, len(batches))
+        with room:
+            self.network, self.layers = _network(prepared, base, recipe)
+            criterion = make(
+                recipe.loss, int(self.labels.max()) + 1, int(self.network.output_shape[-1]),
+                seed=recipe.seed, options=recipe.options(), memory=recipe.memory,
+            )  # fmt: skip
+            self.learner = _compiled(self.network, criterion, recipe, len(batches))
         self.best = self.network.get_weights()
         self.progress = Progress()
         self._restore()
@@ -157,7 +161,7 @@ class Run:
     def _validate(self) -> dict[str, float]:
         if self.asked is None or self.prepared.validation is None:
             return {}
-        features = unit_features(self.network, self.asked)
+        features = unit_features(self.network, self.asked, whole=self.recipe.devices > 1)
         return means(self.prepared.validation.answers(features, "now"))
 
     def result(self) -> tuple[Embedder, Answers | None]:
@@ -170,7 +174,7 @@ class Run:
         if self.asked is None or self.prepared.validation is None:
             return embedder, None
         if self.on_features:
-            features = unit_features(self.network, self.asked)
+            features = unit_features(self.network, self.asked, whole=self.recipe.devices > 1)
         else:
             features = embedder.features(np.asarray(self.asked, np.uint8))
         return embedder, self.prepared.validation.answers(features, "after")

@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from cbir.embed import Embedder, Projection
+from cbir.train.devices import replicas
 from cbir.train.freezing import flat_layers
 from cbir.types import Vectors
 
@@ -33,7 +34,7 @@ class Learner(keras.Model):
         loss = self.criterion(y_pred, y)
         for extra in self.losses:
             loss = loss + ops.cast(extra, loss.dtype)
-        return loss
+        return loss / replicas()
 
 
 def with_head(embedder: Embedder, start: Projection | None, dims: int, seed: int) -> Any:
@@ -95,10 +96,14 @@ def _plain(layer: Any) -> Any:
     return type(layer).from_config({**config, "dtype": "float32"} if "dtype" in config else config)
 
 
-def unit_features(network: Any, pixels: Any, batch: int = 32) -> Vectors:
-    """What the network gives for uint8 (n, s, s, 3) now, at unit length: float32 (n, d)."""
+def unit_features(network: Any, pixels: Any, batch: int = 32, whole: bool = False) -> Vectors:
+    """What the network gives for uint8 (n, s, s, 3) now, at unit length: float32 (n, d).
+
+    `whole`: on one device, though the network was built for several.
+    """
+    run = (lambda part: network(part, training=False)) if whole else network.predict_on_batch
     parts = [
-        ops.convert_to_numpy(network.predict_on_batch(_filled(pixels[i : i + batch], batch)))[
+        ops.convert_to_numpy(run(_filled(pixels[i : i + batch], batch)))[
             : len(pixels[i : i + batch])
         ]
         for i in range(0, len(pixels), batch)

@@ -40,6 +40,7 @@ class Recipe(Settings):
     warm           epochs in which the rate rises; wait: epochs in which only head and loss learn
     decay          decoupled weight decay of the network
     accumulate     batches whose gradients are added up before a step
+    devices        how many share each batch (`cbir.train.devices`)
     precision      float32, mixed_bfloat16 or mixed_float16
     seed           of everything random
     """
@@ -61,6 +62,7 @@ class Recipe(Settings):
     wait: float = 0.0
     decay: float = 1e-4
     accumulate: int = 1
+    devices: int = 1
     precision: Precision = "float32"
     seed: int = 0
     batch: BatchSpec = field(default_factory=BatchSpec)
@@ -80,8 +82,8 @@ class Recipe(Settings):
             )
         for name, low, high in (
             ("dims", 0, 8192), ("epochs", 1, 10_000), ("patience", 0, 10_000),
-            ("memory", 0, 1_000_000), ("accumulate", 1, 1024), ("decay", 0, 1),
-            ("warm", 0, 10_000), ("wait", 0, 10_000),
+            ("memory", 0, 1_000_000), ("accumulate", 1, 1024), ("devices", 1, 1024),
+            ("decay", 0, 1), ("warm", 0, 10_000), ("wait", 0, 10_000),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
