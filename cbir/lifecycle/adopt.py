@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cbir.catalog import CatalogWriter, EmbedderRow, Generation
-from cbir.config import EmbedderSpec, FeatureExtractor, IndexSpec
+from cbir.config import FeatureExtractor, IndexSpec
 from cbir.errors import CbirError, IndexIncompatibleError, UsageError
 from cbir.evaluate.calibrate import LEAST as CALIBRATES_FROM
 from cbir.evaluate.calibrate import CalibrationOptions
@@ -301,15 +301,3 @@ def forget(index: str) -> list[str]:
             catalog.compact()
         tidy(catalog)
         return sorted(before - {row.fingerprint for row in catalog.embedders()})
-
-
-def former_spec(index: str) -> EmbedderSpec | None:
-    """Settings of the embedder that `roll_back` goes back to; None where there is none."""
-    import json
-
-    from cbir.catalog import Catalog
-
-    with Catalog(index) as catalog, catalog.reading():
-        former = catalog.former()
-        row = None if former is None else catalog.embedder_of(former)
-        return None if row is None else EmbedderSpec.from_dict(json.loads(row.spec))
