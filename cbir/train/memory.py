@@ -56,25 +56,21 @@ class CrossBatchMemory(MetricLoss):
         if not training:
             return self.inner(embeddings, labels)
         rows, labels = self.inner.rows(embeddings), ops.cast(labels, "int32")
-        past = ops.where(self.steps >= self.start, self.labels, -1)
+        past = ops.convert_to_tensor(self.remembered), ops.convert_to_tensor(self.labels)
+        begun = ops.convert_to_tensor(self.steps) >= self.start
         found = self.inner(
             embeddings,
             labels,
-            ops.concatenate([ops.cast(embeddings, "float32"), self.remembered]),
-            ops.concatenate([labels, past]),
+            ops.concatenate([ops.cast(embeddings, "float32"), past[0]]),
+            ops.concatenate([labels, ops.where(begun, past[1], -1)]),
             starts_with_batch=True,
         )
-        self._remember(ops.stop_gradient(rows), labels)
-        return found
-
-    def _remember(self, rows: Tensor, labels: Tensor) -> None:
-        """Put a batch in front and drop what no longer fits: no index, no wrap, any batch size."""
-        width = self.remembered.shape[-1]
-        joined = ops.concatenate([rows, ops.convert_to_tensor(self.remembered)])
-        joined_labels = ops.concatenate([labels, ops.convert_to_tensor(self.labels)])
-        self.remembered.assign(ops.slice(joined, (0, 0), (self.size, width)))
-        self.labels.assign(ops.slice(joined_labels, (0,), (self.size,)))
+        # The batch goes in front, what no longer fits is dropped: no index, no wrap, any size.
+        joined = ops.concatenate([ops.stop_gradient(rows), past[0]])
+        self.remembered.assign(ops.slice(joined, (0, 0), self.remembered.shape))
+        self.labels.assign(ops.slice(ops.concatenate([labels, past[1]]), (0,), (self.size,)))
         self.steps.assign_add(1)
+        return found
 
     def get_config(self) -> dict[str, Any]:
         """Everything that `from_config` needs."""

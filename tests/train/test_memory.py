@@ -10,7 +10,7 @@ import pytest
 
 from cbir.train.losses import LOSSES, make
 from cbir.train.memory import CrossBatchMemory
-from tests.train.losses.helpers import CLASSES, DIMS, Array, batch, gradients
+from tests.train.losses.helpers import CLASSES, DIMS, Array, batch, gradients, plain
 
 REMEMBERING = [name for name, info in LOSSES.items() if info.remembers]
 
@@ -41,8 +41,8 @@ def test_it_is_the_loss_over_the_batch_and_what_is_remembered(name: str) -> None
         past = np.concatenate((kept, past))[:7]
         past_labels = np.concatenate((labels, past_labels))[:7]
         filled = len(past)
-        np.testing.assert_allclose(np.asarray(layer.remembered)[:filled], past, atol=1e-6)
-        assert np.asarray(layer.labels).tolist() == [*past_labels, *[-1] * (7 - filled)]
+        np.testing.assert_allclose(plain(layer.remembered)[:filled], past, atol=1e-6)
+        assert plain(layer.labels).tolist() == [*past_labels, *[-1] * (7 - filled)]
 
 
 def test_contrastive_with_a_memory_by_plain_loop() -> None:
@@ -65,8 +65,8 @@ def test_contrastive_with_a_memory_by_plain_loop() -> None:
 def test_a_batch_larger_than_the_memory() -> None:
     layer, (rows, labels) = made("supcon", 3), batch(0, n=8)
     layer(rows, labels)
-    np.testing.assert_allclose(np.asarray(layer.remembered), unit(rows)[:3], atol=1e-6)
-    assert np.asarray(layer.labels).tolist() == labels[:3].tolist()
+    np.testing.assert_allclose(plain(layer.remembered), unit(rows)[:3], atol=1e-6)
+    assert plain(layer.labels).tolist() == labels[:3].tolist()
 
 
 def test_an_empty_memory_is_no_memory() -> None:
@@ -89,11 +89,11 @@ def test_it_begins_when_told() -> None:
 def test_outside_training_nothing_is_remembered_nor_used() -> None:
     layer, alone = made("supcon", 30), make("supcon", CLASSES, DIMS)
     layer(*batch(0))
-    before = [np.asarray(v) for v in layer.variables]
+    before = [plain(v) for v in layer.variables]
     rows, labels = batch(1)
     assert float(layer(rows, labels, training=False)) == float(alone(rows, labels))
     for was, now in zip(before, layer.variables, strict=True):
-        np.testing.assert_array_equal(was, np.asarray(now))
+        np.testing.assert_array_equal(was, plain(now))
 
 
 def test_padding_is_remembered_as_nothing() -> None:
@@ -118,7 +118,7 @@ def test_the_gradient_flows_through_the_batch_only(name: str) -> None:
     """It is the slope of the loss with what is remembered held still."""
     layer, rows, labels = made(name, 12), *batch(1, n=6)
     layer(*batch(0, n=6))
-    state = [np.asarray(v) for v in layer.non_trainable_variables]
+    state = [plain(v) for v in layer.non_trainable_variables]
 
     def loss(at: Array) -> float:
         for variable, value in zip(layer.non_trainable_variables, state, strict=True):
@@ -172,8 +172,8 @@ def test_it_fills_and_turns_over_in_fit() -> None:
     criterion = model.criterion
     assert int(criterion.steps) == 40
     newest = [*labels[32:], *labels[24:32], *labels[16:24]][:20]
-    assert np.asarray(criterion.labels).tolist() == newest
-    lengths = np.linalg.norm(np.asarray(criterion.remembered), axis=1)
+    assert plain(criterion.labels).tolist() == newest
+    lengths = np.linalg.norm(plain(criterion.remembered), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
     model.evaluate(rows, labels, 8, verbose=0)
     assert int(criterion.steps) == 40
@@ -183,7 +183,7 @@ def test_memory_and_draws_are_variables_that_a_run_goes_on_from() -> None:
     rows, labels = data()
     first = learner("triplet", mining="distance-weighted")
     first.fit(rows, labels, 8, epochs=1, shuffle=False, verbose=0)
-    state = [np.asarray(v) for v in (*first.variables, *first.optimizer.variables)]
+    state = [plain(v) for v in (*first.variables, *first.optimizer.variables)]
     expected = first.fit(rows, labels, 8, epochs=1, shuffle=False, verbose=0).history["loss"]
     again = learner("triplet", mining="distance-weighted")
     again(rows[:8])

@@ -10,7 +10,7 @@ import pytest
 
 from cbir.train import mining
 from tests.train.losses import loops
-from tests.train.losses.helpers import Array, batch
+from tests.train.losses.helpers import Array, batch, plain
 
 
 def masks(labels: Array) -> tuple[Array, Array]:
@@ -28,7 +28,7 @@ def similar(seed: int) -> tuple[Array, Array, Array, Array]:
 
 def triplets(positive: Any, negative: Any, counts: Any) -> loops.Triplets:
     """What a miner chose, as the loops say it."""
-    positive, negative, counts = (np.asarray(one) for one in (positive, negative, counts))
+    positive, negative, counts = (plain(one) for one in (positive, negative, counts))
     if counts.ndim == 2:
         return [(int(a), int(p), int(negative[a, p])) for a, p in np.argwhere(counts)]
     return [(a, int(positive[a]), int(negative[a])) for a in np.flatnonzero(counts).tolist()]
@@ -65,8 +65,8 @@ def test_multi_similarity(margin: float) -> None:
         for n in others:
             if mine:
                 expected_far[a, n] = similarities[a, n] > min(similarities[a, mine]) - margin
-    np.testing.assert_array_equal(np.asarray(near), expected_near)
-    np.testing.assert_array_equal(np.asarray(far), expected_far)
+    np.testing.assert_array_equal(plain(near), expected_near)
+    np.testing.assert_array_equal(plain(far), expected_far)
     assert 0 < expected_far.sum() < negatives.sum()
 
 
@@ -75,15 +75,15 @@ def test_nothing_to_mine() -> None:
     none, every = np.zeros((3, 3), bool), ~np.eye(3, dtype=bool)
     for positives, negatives in ((none, every), (every, none), (none, none)):
         for miner in (mining.batch_hard, mining.easy_positive, mining.semi_hard):
-            assert not np.asarray(miner(similarities, positives, negatives)[-1]).any()
+            assert not plain(miner(similarities, positives, negatives)[-1]).any()
         for mask in mining.multi_similarity(similarities, positives, negatives, 0.1):
-            assert not np.asarray(mask).any()
+            assert not plain(mask).any()
 
 
 @pytest.mark.parametrize("dims", [2, 3, 5, 512])
 def test_weights_of_distances(dims: int) -> None:
     apart = np.array([0.0, 0.3, 0.7, 1.2, 1.41, 1.9, 2.0], np.float32)
-    found = np.asarray(mining.sphere_log_weights(apart, dims))
+    found = plain(mining.sphere_log_weights(apart, dims))
     expected = [loops.sphere_log_weight(float(d), dims) for d in apart]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert found[0] == found[1]  # both nearer than what is told apart
@@ -96,7 +96,7 @@ def test_weights_undo_the_density_of_random_points() -> None:
     rows = rng.normal(size=(40_000, 8))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     apart = np.linalg.norm(rows[:20_000] - rows[20_000:], axis=1)
-    weights = np.exp(np.asarray(mining.sphere_log_weights(apart.astype(np.float32), 8)))
+    weights = np.exp(plain(mining.sphere_log_weights(apart.astype(np.float32), 8)))
     counts, _ = np.histogram(apart, np.linspace(0.8, 1.4, 7), weights=weights)
     assert counts.max() / counts.min() < 1.15
 
@@ -107,13 +107,13 @@ def test_draws_are_distributed_by_weight() -> None:
     weights = np.tile(np.log([5, 5, 5, 1, 2, 3, 4]), (n, 1)).astype(np.float32) - 40
     negatives = np.tile([False] * 3 + [True] * 4, (n, 1))
     chosen, counts = mining.distance_weighted(weights, ~negatives, negatives, 7)
-    np.testing.assert_array_equal(np.asarray(counts), ~negatives)
-    drawn = np.asarray(chosen)[:, :3].ravel()
+    np.testing.assert_array_equal(plain(counts), ~negatives)
+    drawn = plain(chosen)[:, :3].ravel()
     found = np.bincount(drawn, minlength=7)[3:] / len(drawn)
     error = np.sqrt(shares * (1 - shares) / len(drawn))
     assert (np.abs(found - shares) < 4 * error).all()
     # The positives of an anchor have draws of their own.
-    pairs = np.asarray(chosen)[:, :2]
+    pairs = plain(chosen)[:, :2]
     same = float((pairs[:, 0] == pairs[:, 1]).mean())
     assert abs(same - (shares**2).sum()) < 4 * np.sqrt(0.3 * 0.7 / n)
 
@@ -122,7 +122,7 @@ def test_draws_go_on_from_where_a_generator_stands() -> None:
     similarities, _, positives, negatives = similar(2)
 
     def drawn(seed: Any) -> Array:
-        return np.asarray(mining.distance_weighted(similarities, positives, negatives, seed)[0])
+        return plain(mining.distance_weighted(similarities, positives, negatives, seed)[0])
 
     one, other = keras.random.SeedGenerator(5), keras.random.SeedGenerator(5)
     first = drawn(one)
@@ -130,4 +130,4 @@ def test_draws_go_on_from_where_a_generator_stands() -> None:
     second = drawn(one)
     assert (first != second).any()
     np.testing.assert_array_equal(second, drawn(other))
-    assert not np.asarray(positives[np.arange(10)[:, None], second]).any()
+    assert not plain(positives[np.arange(10)[:, None], second]).any()

@@ -12,6 +12,12 @@ from cbir.train.losses import LOSSES, make
 
 Array = NDArray[Any]
 
+
+def plain(values: Any) -> Array:
+    """A tensor or variable of any backend as a NumPy array."""
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(values)))
+
+
 CLASSES, DIMS = 4, 5
 # A loss with options: every miner of triplets, and what the defaults leave untried.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,7 +52,7 @@ def gradients(layer: Any, rows: Array, labels: Array) -> tuple[float, list[Array
     """The loss, and its gradient by the embeddings and then by each weight of the loss."""
     backend = keras.backend.backend()
     found = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[backend](layer, rows, labels)
-    return float(found[0]), [np.asarray(one) for one in found[1]]
+    return float(found[0]), [plain(one) for one in found[1]]
 
 
 def _tensorflow(layer: Any, rows: Array, labels: Array) -> tuple[Any, list[Any]]:

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from cbir.train.losses import LOSSES, make
-from tests.train.losses.helpers import CLASSES, DIMS, VARIANTS, Array, batch, gradients, variant
+from tests.train.losses.helpers import (
+    CLASSES,
+    DIMS,
+    VARIANTS,
+    Array,
+    batch,
+    gradients,
+    plain,
+    variant,
+)
 
 PAIRED = [name for name, (loss, _) in VARIANTS.items() if LOSSES[loss].remembers]
 WEIGHTED = [name for name in VARIANTS if name not in PAIRED]
@@ -50,7 +59,7 @@ def test_hard_batches_give_finite_losses_and_gradients(name: str, case: str) -> 
 def test_where_weights_meet_embeddings_gradients_are_finite(name: str) -> None:
     """Rows that are a proxy, or its opposite: the ends of an angle."""
     layer = variant(name)
-    proxies = layer.get_weights()[0][:: layer.centres]
+    proxies = plain(layer.proxies)[:: layer.centres]
     loss, found = gradients(layer, np.concatenate((proxies, -proxies)), np.arange(8) % 4)
     assert np.isfinite(loss)
     assert all(np.isfinite(gradient).all() for gradient in found)
@@ -114,8 +123,8 @@ def test_a_separate_reference_masks_no_pair(name: str) -> None:
     layer, (rows, labels) = variant(name), batch(11)
     pairs = layer.pairs(rows[:3], labels[:3], rows, labels)
     same = labels[:3, None] == labels[None]
-    np.testing.assert_array_equal(np.asarray(pairs.positives), same)
-    np.testing.assert_array_equal(np.asarray(pairs.negatives), ~same)
+    np.testing.assert_array_equal(plain(pairs.positives), same)
+    np.testing.assert_array_equal(plain(pairs.negatives), ~same)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from cbir.train.losses import make
-from tests.train.losses.helpers import VARIANTS, Array, batch, gradients, variant
+from tests.train.losses.helpers import VARIANTS, Array, batch, gradients, plain, variant
 from tests.train.losses.loops import LOOPS
 
 
 def weights_of(layer: Any) -> list[Array]:
-    return [np.array(w, np.float64) for w in layer.get_weights()[: len(layer.trainable_variables)]]
+    return [plain(v).astype(np.float64) for v in layer.trainable_variables]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -130,7 +130,7 @@ def test_proxies_by_hand(name: str, expected: float) -> None:
 def test_arcface_keeps_falling_past_the_half_turn() -> None:
     layer = make("arcface", 2, 2, options={"margin": 0.5})
     cosines = np.linspace(-1, 1, 401).astype(np.float32)
-    widened = np.asarray(layer.widened(cosines))
+    widened = plain(layer.widened(cosines))
     assert (np.diff(widened) > 0).all()  # the more alike, the larger: the pull has one direction
     inside = cosines > math.cos(math.pi - 0.5)
     angles = np.arccos(cosines[inside].astype(np.float64))

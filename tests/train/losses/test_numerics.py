@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cbir.train.losses import numerics
-from tests.train.losses.helpers import Array
+from tests.train.losses.helpers import Array, plain
 
 
 def case(seed: int = 0) -> tuple[Array, Array]:
@@ -21,7 +21,7 @@ def case(seed: int = 0) -> tuple[Array, Array]:
 def test_logarithms_of_sums(plus: int) -> None:
     values, mask = case()
     function = numerics.log_one_plus_sum_exp if plus else numerics.log_sum_exp
-    found = np.asarray(function(values, mask))
+    found = plain(function(values, mask))
     for row, kept, one in zip(values, mask, found, strict=True):
         terms = [float(v) for v, k in zip(row, kept, strict=True) if k] + [0.0] * plus
         expected = np.logaddexp.reduce(terms) if terms else 0.0
@@ -30,7 +30,7 @@ def test_logarithms_of_sums(plus: int) -> None:
 
 def test_means() -> None:
     values, mask = case()
-    rows = np.asarray(numerics.mean_of_rows(values, mask))
+    rows = plain(numerics.mean_of_rows(values, mask))
     assert rows[0] == 0
     for row, kept, one in zip(values[1:], mask[1:], rows[1:], strict=True):
         assert one == pytest.approx(float(row[kept].mean()), rel=1e-5)
@@ -42,17 +42,17 @@ def test_means() -> None:
 def test_unit_rows(length: float) -> None:
     rows = np.random.default_rng(1).normal(size=(4, 3))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    found = np.asarray(numerics.unit((rows * length).astype(np.float32)))
+    found = plain(numerics.unit((rows * length).astype(np.float32)))
     np.testing.assert_allclose(found, rows, atol=1e-6)
 
 
 def test_a_zero_row_stays_zero() -> None:
-    assert not np.asarray(numerics.unit(np.zeros((2, 3), np.float32))).any()
+    assert not plain(numerics.unit(np.zeros((2, 3), np.float32))).any()
 
 
 def test_distances_of_unit_vectors() -> None:
     angles = np.linspace(0, np.pi, 50)
-    found = np.asarray(numerics.distances(np.cos(angles).astype(np.float32)))
+    found = plain(numerics.distances(np.cos(angles).astype(np.float32)))
     np.testing.assert_allclose(found, 2 * np.sin(angles / 2), atol=2e-4)
     assert found[0] == 0
     # Rounding may give a cosine a little above 1.
@@ -68,4 +68,4 @@ def test_cross_entropy() -> None:
 
 def test_one_entry_of_each_row() -> None:
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
-    assert np.asarray(numerics.at(values, np.array([3, 0, 2]))).tolist() == [3, 4, 10]
+    assert plain(numerics.at(values, np.array([3, 0, 2]))).tolist() == [3, 4, 10]
