@@ -87,10 +87,7 @@ def train_command(folder: str | None, **options: Any) -> None:
     samples = _samples(folder, options)
     check_free(os.path.realpath(options["output"]))
     _check_cut(recipe, options["cut"])
-    prepared, found, trained = _train(samples, recipe, options)
-    from cbir.train.scratch_files import retrieval
-
-    figures = retrieval(prepared, found, trained, options["cut"])
+    prepared, found, trained, figures = _train(samples, recipe, options)
     failures(prepared.failures)
     if options["as_json"]:
         result(_as_json(prepared, found, trained, figures, options["output"]))
@@ -150,7 +147,7 @@ def _check_cut(recipe: ScratchRecipe, cut: str) -> None:
 
 def _train(
     samples: Samples, recipe: ScratchRecipe, options: Mapping[str, Any]
-) -> tuple[Prepared, FilesLesson, Trained]:
+) -> tuple[Prepared, FilesLesson, Trained, Mapping[str, Mapping[str, float]]]:
     """Prepare, train with progress, save, and only then let the checkpoint go."""
     from cbir.catalog import FeatureCache, default_cache
     from cbir.cli.output import Bar, note
@@ -160,7 +157,7 @@ def _train(
     from cbir.train.prepared import prepare
     from cbir.train.recipe import Recipe
     from cbir.train.scratch import save_classifier, train
-    from cbir.train.scratch_files import lesson_of
+    from cbir.train.scratch_files import card_of, lesson_of, retrieval
     from cbir.train.split import SplitSpec
 
     how = SplitSpec("image", options["val_share"], options["duplicate_score"], recipe.seed)
@@ -185,10 +182,12 @@ def _train(
 
         work = options["output"].rstrip("/\\") + ".training"
         trained = train(lesson, recipe, work, bar, told)
-    trained.embedder(options["cut"]).save(options["output"])
+    figures = retrieval(prepared, found, trained, options["cut"])
+    card = card_of(prepared, trained, figures)
+    trained.embedder(options["cut"]).save(options["output"], card)
     save_classifier(trained, _beside(options["output"]))
     trained.finish()
-    return prepared, found, trained
+    return prepared, found, trained, figures
 
 
 def _beside(output: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+import cbir
 from cbir.config import EmbedderSpec
-from cbir.embed import Projection
+from cbir.embed import ModelCard, Projection
 from cbir.errors import UsageError
 from cbir.evaluate.protocol import Answers
 from cbir.train.pictures import MARGIN, read_pictures
 from cbir.train.prepared import Prepared, Watcher, base_answers
+from cbir.train.results import MOST_LABELS, split_numbers
 from cbir.train.scratch import Labelled, Lesson, Trained
 from cbir.train.scratch_recipe import ScratchRecipe
 from cbir.train.validation import means
@@ -92,3 +95,38 @@ def retrieval(
     if before is None:
         return {}
     return {"scratch": means(answers_of(prepared, found, trained, cut)), "stock": means(before)}
+
+
+def card_of(
+    prepared: Prepared, trained: Trained, figures: Mapping[str, Mapping[str, float]]
+) -> ModelCard:
+    """The model card: data, split, recipe; accuracy and retrieval on validation."""
+    import keras
+
+    numbers, recipe, samples = split_numbers(prepared), trained.recipe, prepared.samples
+    found = {name: {"after": round(value, 6)} for name, value in figures.get("scratch", {}).items()}
+    if "accuracy" in trained.progress.history[trained.progress.best]:
+        found["accuracy"] = {"after": round(trained.progress.best_score, 6)}
+    validation = {"images": numbers["validation"], "classes": numbers["validation_classes"]}
+    return ModelCard(
+        title=f"{recipe.backbone}, trained from scratch on {samples.name}",
+        base=f"{recipe.backbone} (initial weights, {recipe.input_size} px, {recipe.resize})",
+        base_fingerprint="",
+        licence="none: initial weights",
+        data={
+            "source": samples.name, "images": len(samples), "classes": len(samples.classes()),
+            "near_duplicates": numbers["left_out"], "skipped": len(prepared.failures),
+            "labels": list(samples.classes())[:MOST_LABELS],
+        },
+        splits={
+            "train": {"images": numbers["train"], "classes": numbers["train_classes"]},
+            **({"validation": validation} if prepared.validation is not None else {}),
+        },
+        recipe={**recipe.to_dict(), "best_epoch": trained.progress.best + 1,
+                "epochs_run": trained.progress.epochs},
+        figures={"validation": found} if found else {},
+        seconds=round(trained.seconds, 1),
+        versions={"cbir": cbir.__version__, "keras": keras.version(),
+                  "backend": keras.backend.backend(), "numpy": np.__version__,
+                  "python": platform.python_version()},
+    )  # fmt: skip

@@ -52,7 +52,11 @@ def test_from_folders(command: Command, folder: Path, tmp_path: Path) -> None:
     assert "broken.png" in done.err and "epoch 2/2" in done.err
     assert "lenet5, best epoch" in done.out and "lenet5, from scratch" in done.out
     assert "efficientnet-lite0" in done.out
-    assert sorted(p.name for p in made.iterdir()) == ["embedder.json", "model.keras"]
+    assert sorted(p.name for p in made.iterdir()) == [
+        "README.md", "embedder.json", "model.keras",
+    ]  # fmt: skip
+    card = (made / "README.md").read_text()
+    assert "lenet5, trained from scratch on" in card and "accuracy" in card
     assert not (tmp_path / "made.training").exists()
     about = json.loads((tmp_path / "made.classifier" / "classes.json").read_text())
     assert about["classes"] == ["dark", "light"]

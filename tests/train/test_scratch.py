@@ -97,7 +97,12 @@ class StopError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("resnet20", 16), pytest.param("googlenet", 32, marks=pytest.mark.slow)]
+    ("name", "size"),
+    [
+        ("lenet5", 32),
+        pytest.param("resnet20", 16, marks=pytest.mark.slow),
+        pytest.param("googlenet", 32, marks=pytest.mark.slow),
+    ],
 )
 def test_a_training_that_was_cut_off_comes_to_the_same(
     name: str, size: int, tmp_path: Path
