@@ -132,6 +132,7 @@ def _list_losses(context: click.Context) -> None:
 
 def _recipe(options: dict[str, Any]) -> Recipe:
     """The default recipe with what is named changed."""
+    from cbir.cli.augmenting import augmentation
     from cbir.errors import UsageError
     from cbir.train.recipe import Recipe
 
@@ -151,7 +152,7 @@ def _recipe(options: dict[str, Any]) -> Recipe:
     if options["batch"]:
         changes["batch"] = _batch(options["batch"])
     if options["augment"] or not options["unlabelled"]:
-        changes["augmentation"] = _augmentation(options["augment"])
+        changes["augmentation"] = augmentation(options["augment"])
     if options["unlabelled"]:
         from cbir.train.unlabelled import preset
 
@@ -176,28 +177,6 @@ def _batch(text: str) -> Any:
     if not classes.isdecimal() or not images.isdecimal():
         raise UsageError(f"--batch: expected CLASSESxIMAGES, such as 12x4; received {text!r}.")
     return BatchSpec(int(classes), int(images))
-
-
-def _augmentation(given: tuple[str, ...]) -> Any:
-    import dataclasses
-
-    from cbir.errors import UsageError
-    from cbir.images.augment import Augmentation
-
-    names = [f.name for f in dataclasses.fields(Augmentation)]
-    made = {}
-    for text in given:
-        name, _, value = (part.strip() for part in text.partition("="))
-        try:
-            made[name] = float(value)
-        except ValueError:
-            name = ""
-        if name not in names:
-            raise UsageError(
-                f"--augment: expected NAME=NUMBER with one of {', '.join(names)}; received "
-                f"{text!r}."
-            )
-    return Augmentation(**made)
 
 
 def _samples(folder: str | None, options: dict[str, Any]) -> Samples:

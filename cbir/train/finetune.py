@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from cbir.embed import Embedder
 from cbir.embed.quiet import quiet
@@ -23,6 +20,7 @@ from cbir.train.devices import spread
 from cbir.train.head import Labelled, fit_head
 from cbir.train.prepared import Prepared, Watcher, base_answers
 from cbir.train.recipe import Recipe
+from cbir.train.repeatable import repeatable
 from cbir.train.validation import LabelCheck
 
 
@@ -71,7 +69,7 @@ def finetune(
     if recipe.layers == "head" and recipe.head != "loss":
         return _closed_form(prepared, base, recipe)
     start = time.perf_counter()
-    with quiet(), _repeatable(recipe.seed), spread(recipe.devices) as room:
+    with quiet(), repeatable(recipe.seed), spread(recipe.devices) as room:
         from cbir.train.loop import Run
 
         checkpoint = Checkpoint(work, _key(prepared, base, recipe))
@@ -127,23 +125,3 @@ def _key(prepared: Prepared, base: Embedder, recipe: Recipe) -> dict[str, Any]:
     for content, label in zip(prepared.contents, prepared.samples.labels, strict=True):
         digest.update(content + label.encode("utf-8", "surrogateescape") + b"\0")
     return {**recipe.to_dict(), "base": base.fingerprint, "pictures": digest.hexdigest()}
-
-
-@contextmanager
-def _repeatable(seed: int) -> Iterator[None]:
-    """Seeded and deterministic while it lasts; Python's and NumPy's random state come back."""
-    import random
-
-    import keras
-
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002

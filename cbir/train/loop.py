@@ -31,6 +31,7 @@ from cbir.train.pictures import MARGIN, read_pictures
 from cbir.train.prepared import Prepared, Watcher, start_projection
 from cbir.train.recipe import Recipe
 from cbir.train.sampling import epoch_batches
+from cbir.train.steps import steps_callback
 from cbir.train.validation import edited, means
 from cbir.types import Ids, Pixels, Vectors
 
@@ -133,9 +134,7 @@ class Run:
             source = Source(np.asarray(self.shown), self.labels, self.base.spec.input_size)
             data = Batches(source, batches, self.recipe.augmentation, seed)
         self.watch.stage(f"Epoch {number + 1}", sum(len(b) for b in batches))
-        step = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: self.watch.advance(len(batches[batch]))
-        )
+        step = steps_callback(self.watch.advance, len(batches[0]))
         found = self.learner.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[step])
         loss = float(found.history["loss"][0])
         if not np.isfinite(loss):

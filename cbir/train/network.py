@@ -83,7 +83,7 @@ def to_embedder(network: Any, base: Embedder) -> Embedder:
 
     It has a copy of every layer, in float32: training may go on meanwhile.
     """
-    copy = keras.models.clone_model(network, clone_function=_plain)
+    copy = keras.models.clone_model(network, clone_function=_plain, recursive=True)
     copy.set_weights(network.get_weights())
     outputs = layers.UnitNormalization(name="unit")(copy.output)
     made = keras.Model(copy.input, outputs, name="embedder")

@@ -1,0 +1,80 @@
+"""The network that learns and its way back: heads that begin where projections are, float32 out."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from cbir.embed import Embedder, fit
+from cbir.train.freezing import flat_layers
+from cbir.train.network import (
+    feature_head,
+    set_precision,
+    to_embedder,
+    unit_features,
+    with_head,
+    with_layer,
+)
+from cbir.types import Pixels, Vectors
+
+
+@pytest.fixture
+def pixels() -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+
+
+def unit(rows: Vectors) -> Vectors:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_a_head_begins_at_the_projection(tiny: Embedder, pixels: Pixels) -> None:
+    features = tiny.features(pixels)
+    start = fit(features, 5)
+    expected = start.apply(features)
+    assert np.allclose(unit_features(with_head(tiny, start, 5, 0), pixels), expected, atol=1e-4)
+    alone = feature_head(16, start, 5, 0)
+    assert np.allclose(unit_features(alone, features), expected, atol=1e-4)
+    longer = unit_features(with_head(tiny, start, 9, 0), pixels)
+    assert longer.shape == (40, 9)
+    again = with_head(tiny, None, 9, 3).get_layer("head").get_weights()[0]
+    assert np.allclose(again.T @ again, np.eye(9), atol=1e-5)
+
+
+def test_no_head_is_the_features_themselves(tiny: Embedder, pixels: Pixels) -> None:
+    found = unit_features(with_head(tiny, None, 0, 0), pixels)
+    assert np.allclose(found, unit(tiny.features(pixels)), atol=1e-5)
+
+
+def test_one_device_gives_what_all_give(tiny: Embedder, pixels: Pixels) -> None:
+    network = with_head(tiny, None, 4, 0)
+    assert np.allclose(
+        unit_features(network, pixels), unit_features(network, pixels, whole=True), atol=1e-5
+    )
+
+
+def test_the_embedder_is_a_copy_with_unit_features(tiny: Embedder, pixels: Pixels) -> None:
+    kernel = np.random.default_rng(1).normal(size=(16, 6)).astype(np.float32)
+    bias = np.arange(6, dtype=np.float32)
+    network = with_layer(tiny.model, kernel, bias)
+    made = to_embedder(network, tiny)
+    expected = unit(tiny.features(pixels) @ kernel + bias)
+    assert np.allclose(made.features(pixels), expected, atol=1e-5)
+    assert made.spec.weights == "trained" and made.spec.carried
+    network.set_weights([0 * w for w in network.get_weights()])
+    assert np.allclose(made.features(pixels), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_what_was_trained_in_mixed_precision_is_saved_in_float32(
+    tiny: Embedder, pixels: Pixels, policy: str
+) -> None:
+    network = with_head(tiny, None, 4, 0)
+    plain = unit_features(network, pixels)
+    set_precision(network, policy)
+    used = {layer.name: layer.compute_dtype for layer in flat_layers(network) if layer.weights}
+    assert used["conv2"] == policy.removeprefix("mixed_") and used["head"] == "float32"
+    assert all(keras.backend.standardize_dtype(v.dtype) == "float32" for v in network.weights)
+    made = to_embedder(network, tiny)
+    assert {layer.compute_dtype for layer in flat_layers(made.model)} == {"float32"}
+    assert np.allclose(made.features(pixels), plain, atol=1e-5)
