@@ -18,10 +18,11 @@ from cbir.evaluate.protocol import Answers
 from cbir.train.checkpoint import Checkpoint, Progress
 from cbir.train.devices import spread
 from cbir.train.head import Labelled, fit_head
-from cbir.train.prepared import Prepared, Watcher, base_answers
+from cbir.train.prepared import Prepared, base_answers
 from cbir.train.recipe import Recipe
 from cbir.train.repeatable import repeatable
 from cbir.train.validation import LabelCheck
+from cbir.train.watcher import Watcher
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +76,7 @@ def finetune(
         checkpoint = Checkpoint(work, _key(prepared, base, recipe))
         run = Run(prepared, base, recipe, checkpoint, watch, room)
         resumed = run.progress.epochs
-        for figures in run.epochs():
+        for figures in run.run():
             on_epoch(figures)
         embedder, after = run.result()
     return Outcome(

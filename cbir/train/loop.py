@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,7 +12,8 @@ from cbir.embed import Embedder
 from cbir.errors import UsageError
 from cbir.evaluate.protocol import Answers
 from cbir.train.batches import Batches, FeatureBatches, Source
-from cbir.train.checkpoint import Checkpoint, Progress
+from cbir.train.checkpoint import Checkpoint
+from cbir.train.epochs import Epochs, Limits
 from cbir.train.freezing import flat_layers, freeze
 from cbir.train.losses import make
 from cbir.train.network import (
@@ -28,39 +27,36 @@ from cbir.train.network import (
 )
 from cbir.train.optimizer import Cosine, GroupedAdamW
 from cbir.train.pictures import MARGIN, read_pictures
-from cbir.train.prepared import Prepared, Watcher, start_projection
+from cbir.train.prepared import Prepared, start_projection
 from cbir.train.recipe import Recipe
 from cbir.train.sampling import epoch_batches
-from cbir.train.steps import steps_callback
 from cbir.train.validation import edited, means
+from cbir.train.watcher import Watcher
 from cbir.types import Ids, Pixels, Vectors
 
 
-class Run:
-    """One training: built, perhaps restored, then run epoch by epoch."""
+class Run(Epochs):
+    """Fine-tuning: built, perhaps restored, then run epoch by epoch."""
 
     def __init__(
         self, prepared: Prepared, base: Embedder, recipe: Recipe, checkpoint: Checkpoint,
         watch: Watcher, room: AbstractContextManager[Any] | None = None,
     ) -> None:  # fmt: skip
         """Build; what `checkpoint` has is restored. `room` is where networks are built."""
-        room = room or nullcontext()
         self.prepared, self.base, self.recipe = prepared, base, recipe
-        self.checkpoint, self.watch = checkpoint, watch
         rows = prepared.split.train
         self.labels: Ids = np.unique(prepared.samples.numbers()[rows], return_inverse=True)[1]
         self.on_features = recipe.layers == "head"
-        batches = epoch_batches(self.labels, recipe.batch, np.random.default_rng(0))
-        with room:
-            self.network, self.layers = _network(prepared, base, recipe)
+        steps = len(epoch_batches(self.labels, recipe.batch, np.random.default_rng(0)))
+        with room or nullcontext():
+            network, self.layers = _network(prepared, base, recipe)
             criterion = make(
-                recipe.loss, int(self.labels.max()) + 1, int(self.network.output_shape[-1]),
+                recipe.loss, int(self.labels.max()) + 1, int(network.output_shape[-1]),
                 seed=recipe.seed, options=recipe.options(), memory=recipe.memory,
             )  # fmt: skip
-            self.learner = _compiled(self.network, criterion, recipe, len(batches))
-        self.best = self.network.get_weights()
-        self.progress = Progress()
-        self._restore()
+            learner = _compiled(network, criterion, recipe, steps)
+        limits = Limits(recipe.epochs, recipe.patience, recipe.deciding, recipe.learning_rate)
+        super().__init__(learner, network, limits, checkpoint, watch)
         self.asked: Pixels | Vectors | None
         if self.on_features:
             self.shown: Pixels | Vectors = prepared.features[rows]
@@ -88,63 +84,18 @@ class Run:
         pixels = self._read(asked.pictures, 1.0)
         return edited(pixels, asked.edits) if asked.edits else pixels
 
-    def _restore(self) -> None:
-        found = self.checkpoint.load()
-        if found is None:
-            return
-        self.progress, arrays = found
-        self.best = arrays["best"]
-        for name, variables in self._variables().items():
-            for variable, value in zip(variables, arrays[name], strict=True):
-                variable.assign(value)
-
-    def _variables(self) -> dict[str, list[Any]]:
-        return {"learner": self.learner.variables, "optimizer": self.learner.optimizer.variables}
-
-    def epochs(self) -> Iterator[dict[str, float]]:
-        """Train; the figures of each epoch after it is on disk."""
-        while self.progress.epochs < self.recipe.epochs and not self._stopped():
-            figures = self._epoch(self.progress.epochs)
-            score = figures.get(
-                self.recipe.deciding, float(self.progress.epochs)
-            )  # the last one, without any
-            self.progress.history.append(figures)
-            state: dict[str, Any] = {}
-            if score > self.progress.best_score:
-                self.progress.best, self.progress.best_score = self.progress.epochs - 1, score
-                self.best = state["best"] = self.network.get_weights()
-            for name, variables in self._variables().items():
-                state[name] = [v.numpy() for v in variables]
-            self.checkpoint.save(self.progress, state)
-            yield figures
-
-    def _stopped(self) -> bool:
-        since = self.progress.epochs - 1 - self.progress.best
-        return bool(self.recipe.patience) and since >= self.recipe.patience
-
-    def _epoch(self, number: int) -> dict[str, float]:
-        start = time.perf_counter()
-        seed = (self.recipe.seed, number)
+    def batches(self, epoch: int) -> tuple[Any, int, int]:
+        """The epoch's batches, of pictures or of features."""
+        seed = (self.recipe.seed, epoch)
         rng = np.random.default_rng(seed)
-        batches = epoch_batches(self.labels, self.recipe.batch, rng, self._partners())
+        rows = epoch_batches(self.labels, self.recipe.batch, rng, self._partners())
         data: Any
         if self.on_features:
-            data = FeatureBatches(np.asarray(self.shown, np.float32), self.labels, batches)
+            data = FeatureBatches(np.asarray(self.shown, np.float32), self.labels, rows)
         else:
             source = Source(np.asarray(self.shown), self.labels, self.base.spec.input_size)
-            data = Batches(source, batches, self.recipe.augmentation, seed)
-        self.watch.stage(f"Epoch {number + 1}", sum(len(b) for b in batches))
-        step = steps_callback(self.watch.advance, len(batches[0]))
-        found = self.learner.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[step])
-        loss = float(found.history["loss"][0])
-        if not np.isfinite(loss):
-            raise UsageError(
-                f"The loss is not finite in epoch {number + 1}; expected a number. Give a smaller "
-                f"--learning-rate than {self.recipe.learning_rate:g}."
-            )
-        trained = time.perf_counter() - start
-        figures = {"epoch": number + 1, "loss": loss, **self._validate(), "train_s": trained}
-        return {**figures, "seconds": time.perf_counter() - start}
+            data = Batches(source, rows, self.recipe.augmentation, seed)
+        return data, sum(len(b) for b in rows), len(rows[0])
 
     def _partners(self) -> dict[int, Ids]:
         """Classes that were said to be different, by class number of the training part."""
@@ -157,23 +108,24 @@ class Run:
                 made.setdefault(number[b], []).append(number[a])
         return {c: np.array(others, np.int64) for c, others in made.items()}
 
-    def _validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
+        """recall@1, mAP and MAP@R of the validation queries."""
         if self.asked is None or self.prepared.validation is None:
             return {}
-        features = unit_features(self.network, self.asked, whole=self.recipe.devices > 1)
+        features = unit_features(self.kept, self.asked, whole=self.recipe.devices > 1)
         return means(self.prepared.validation.answers(features, "now"))
 
     def result(self) -> tuple[Embedder, Answers | None]:
         """The best epoch's embedder, and its answers to the validation queries."""
-        self.network.set_weights(self.best)
-        whole = self.network
+        self.kept.set_weights(self.best)
+        whole = self.kept
         if self.on_features:
-            whole = with_layer(self.base.model, *self.network.get_layer("head").get_weights())
+            whole = with_layer(self.base.model, *self.kept.get_layer("head").get_weights())
         embedder = to_embedder(whole, self.base)
         if self.asked is None or self.prepared.validation is None:
             return embedder, None
         if self.on_features:
-            features = unit_features(self.network, self.asked, whole=self.recipe.devices > 1)
+            features = unit_features(self.kept, self.asked, whole=self.recipe.devices > 1)
         else:
             features = embedder.features(np.asarray(self.asked, np.uint8))
         return embedder, self.prepared.validation.answers(features, "after")

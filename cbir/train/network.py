@@ -31,7 +31,7 @@ class Learner(keras.Model):
         training: bool = True,
     ) -> Any:  # fmt: skip
         """The criterion's scalar, and what layers add."""
-        loss = self.criterion(y_pred, y)
+        loss = self.criterion(y_pred, y, training=training)
         for extra in self.losses:
             loss = loss + ops.cast(extra, loss.dtype)
         return loss / replicas()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from cbir.catalog import FeatureCache
 from cbir.config import IndexSpec
@@ -15,19 +14,8 @@ from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples
 from cbir.train.split import Split, duplicate_groups, split
 from cbir.train.validation import Validation, validation
+from cbir.train.watcher import Watcher
 from cbir.types import Failure, Vectors
-
-
-class Watcher(Protocol):
-    """Who wants to know how far a training is."""
-
-    def stage(self, name: str, total: int | None = None) -> None:
-        """A new stage begins; total steps, where known."""
-        ...
-
-    def advance(self, steps: int = 1) -> None:
-        """So many steps are done."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

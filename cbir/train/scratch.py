@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ from cbir.embed.pooling import pool
 from cbir.embed.quiet import quiet
 from cbir.errors import OperationFailedError, UsageError
 from cbir.train.checkpoint import Checkpoint, Progress
-from cbir.train.prepared import Watcher
 from cbir.train.repeatable import repeatable
 from cbir.train.scratch_recipe import ScratchRecipe
+from cbir.train.watcher import Watcher
 from cbir.types import Ids, Pixels
 
 MODEL, CLASSES = "classifier.keras", "classes.json"
@@ -100,13 +100,13 @@ def train(
             f"{len(lesson.train.labels)} pictures of {len(lesson.classes)}."
         )
     with quiet(), repeatable(recipe.seed):
-        run = _Run(lesson, recipe, Checkpoint(work, _key(lesson, recipe)), watch)
+        run = _run(lesson, recipe, Checkpoint(work, _key(lesson, recipe)), watch)
         resumed = run.progress.epochs
-        for figures in run.epochs():
+        for figures in run.run():
             on_epoch(figures)
-        run.model.set_weights(run.best)
+        run.kept.set_weights(run.best)
     return Trained(
-        run.model, recipe, lesson.classes, run.progress, resumed, time.perf_counter() - start,
+        run.kept, recipe, lesson.classes, run.progress, resumed, time.perf_counter() - start,
         run.checkpoint,
     )  # fmt: skip
 
@@ -121,90 +121,40 @@ def _key(lesson: Lesson, recipe: ScratchRecipe) -> dict[str, Any]:
     return {**recipe.to_dict(), "classes": list(lesson.classes), "pictures": digest.hexdigest()}
 
 
-class _Run:
-    """One training: built, perhaps restored, then run epoch by epoch."""
+def _run(lesson: Lesson, recipe: ScratchRecipe, checkpoint: Checkpoint, watch: Watcher) -> Any:
+    """The training, built and perhaps restored."""
+    from cbir.train.batches import Batches, Source
+    from cbir.train.classifying import accuracy, compiled, logits_of
+    from cbir.train.epochs import Epochs, Limits
 
-    def __init__(
-        self, lesson: Lesson, recipe: ScratchRecipe, checkpoint: Checkpoint, watch: Watcher
-    ) -> None:
-        from cbir.train.classifying import compiled
+    class Run(Epochs):
+        def batches(self, epoch: int) -> tuple[Any, int, int]:
+            rows = _batches(lesson, recipe, epoch)
+            source = Source(lesson.train.pixels, lesson.train.labels, recipe.input_size)
+            data = Batches(source, rows, recipe.augmentation, (recipe.seed, epoch))
+            return data, sum(len(b) for b in rows), len(rows[0])
 
-        self.lesson, self.recipe = lesson, recipe
-        self.checkpoint, self.watch = checkpoint, watch
-        self.model = classifier(
-            recipe.backbone, len(lesson.classes), recipe.input_size, seed=recipe.seed
-        )
-        network, shares = training_model(self.model, seed=recipe.seed)
-        self.learner = compiled(network, shares, recipe, len(self._batches(0)))
-        self.best: list[Any] = self.model.get_weights()
-        self.progress = Progress()
-        self._restore()
+        def validate(self) -> dict[str, float]:
+            asked = lesson.validation
+            if not len(asked.labels):
+                return {}
+            return {SCORE: accuracy(logits_of(self.kept, asked.pixels), asked.labels)}
 
-    def _restore(self) -> None:
-        found = self.checkpoint.load()
-        if found is None:
-            return
-        self.progress, arrays = found
-        self.best = arrays["best"]
-        for name, variables in self._variables().items():
-            for variable, value in zip(variables, arrays[name], strict=True):
-                variable.assign(value)
+    model = classifier(recipe.backbone, len(lesson.classes), recipe.input_size, seed=recipe.seed)
+    network, shares = training_model(model, seed=recipe.seed)
+    learner = compiled(network, shares, recipe, len(_batches(lesson, recipe, 0)))
+    limits = Limits(recipe.epochs, recipe.patience, SCORE, recipe.learning_rate)
+    return Run(learner, model, limits, checkpoint, watch)
 
-    def _variables(self) -> dict[str, list[Any]]:
-        return {"learner": self.learner.variables, "optimizer": self.learner.optimizer.variables}
 
-    def _batches(self, epoch: int) -> list[Ids]:
-        """All pictures in random order; the last batch is filled from the front of the order, so
-        that every batch has one size."""
-        count = len(self.lesson.train.labels)
-        order = np.random.default_rng([self.recipe.seed, epoch, 7]).permutation(count)
-        size = min(self.recipe.batch, count)
-        steps = -(-count // size)
-        return list(np.resize(order, steps * size).reshape(steps, size))
-
-    def epochs(self) -> Iterator[dict[str, float]]:
-        """Train; the figures of each epoch after it is on disk."""
-        while self.progress.epochs < self.recipe.epochs and not self._stopped():
-            number = self.progress.epochs
-            figures = self._epoch(number)
-            score = figures.get(SCORE, float(number))
-            self.progress.history.append(figures)
-            state: dict[str, Any] = {}
-            if score > self.progress.best_score:
-                self.progress.best, self.progress.best_score = number, score
-                self.best = state["best"] = self.model.get_weights()
-            for name, variables in self._variables().items():
-                state[name] = [v.numpy() for v in variables]
-            self.checkpoint.save(self.progress, state)
-            yield figures
-
-    def _stopped(self) -> bool:
-        since = self.progress.epochs - 1 - self.progress.best
-        return bool(self.recipe.patience) and since >= self.recipe.patience
-
-    def _epoch(self, number: int) -> dict[str, float]:
-        from cbir.train.batches import Batches, Source
-        from cbir.train.classifying import accuracy, logits_of
-        from cbir.train.steps import steps_callback
-
-        start, recipe = time.perf_counter(), self.recipe
-        batches = self._batches(number)
-        source = Source(self.lesson.train.pixels, self.lesson.train.labels, recipe.input_size)
-        data = Batches(source, batches, recipe.augmentation, (recipe.seed, number))
-        self.watch.stage(f"Epoch {number + 1}", sum(len(b) for b in batches))
-        step = steps_callback(self.watch.advance, len(batches[0]))
-        found = self.learner.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[step])
-        loss = float(found.history["loss"][0])
-        if not np.isfinite(loss):
-            raise UsageError(
-                f"The loss is not finite in epoch {number + 1}; expected a number. Give a smaller "
-                f"--learning-rate than {recipe.learning_rate:g}."
-            )
-        figures = {"epoch": float(number + 1), "loss": loss}
-        asked = self.lesson.validation
-        if len(asked.labels):
-            figures[SCORE] = accuracy(logits_of(self.model, asked.pixels), asked.labels)
-        return {**figures, "seconds": time.perf_counter() - start}
+def _batches(lesson: Lesson, recipe: ScratchRecipe, epoch: int) -> list[Ids]:
+    """All pictures in random order; the last batch is filled from the front of the order, so that
+    every batch has one size."""
+    count = len(lesson.train.labels)
+    order = np.random.default_rng([recipe.seed, epoch, 7]).permutation(count)
+    size = min(recipe.batch, count)
+    steps = -(-count // size)
+    return list(np.resize(order, steps * size).reshape(steps, size))
 
 
 def save_classifier(trained: Trained, folder: str) -> None:

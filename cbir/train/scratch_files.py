@@ -14,11 +14,12 @@ from cbir.embed import ModelCard, Projection
 from cbir.errors import UsageError
 from cbir.evaluate.protocol import Answers
 from cbir.train.pictures import MARGIN, read_pictures
-from cbir.train.prepared import Prepared, Watcher, base_answers
+from cbir.train.prepared import Prepared, base_answers
 from cbir.train.results import MOST_LABELS, split_numbers
 from cbir.train.scratch import Labelled, Lesson, Trained
 from cbir.train.scratch_recipe import ScratchRecipe
 from cbir.train.validation import means
+from cbir.train.watcher import Watcher
 from cbir.types import Ids, Pixels
 
 

@@ -28,12 +28,13 @@ from cbir.evaluate.ground_truth import Query, Truth
 from cbir.images.augment import Augmentation
 from cbir.images.edits import EDITS
 from cbir.train.pictures import read_pictures
-from cbir.train.prepared import Prepared, Watcher, start_projection
+from cbir.train.prepared import Prepared, start_projection
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples
 from cbir.train.sampling import BatchSpec
 from cbir.train.split import Split, centred, duplicate_groups
 from cbir.train.validation import LabelCheck, Validation, edited, validation
+from cbir.train.watcher import Watcher
 from cbir.types import Ids, Vectors
 
 _STRONG = Augmentation(crop=0.25, colour=0.4, grey=0.2, blur=0.3)
