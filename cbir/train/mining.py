@@ -73,7 +73,7 @@ def easy_positive(
     int (n,), int (n,); third: bool (n,), the anchors that have both. Where no negative is farther,
     the farthest is taken.
     Xuan, Stylianou and Pless, Improved Embeddings with Easy Positive Triplet Mining (WACV 2020),
-    sections 3.1 and 3.2.
+    section 3.
     """
     best = nearest(similarities, positives)
     level = ops.take_along_axis(similarities, best[:, None], axis=1)

@@ -17,14 +17,14 @@ class Circle(PairLoss):
     """Mean over anchors of log(1 + Σ exp(γ α_n (s_n - m)) · Σ exp(-γ α_p (s_p - 1 + m))).
 
     s are cosines; the weights α_p = max(0, 1 + m - s_p) and α_n = max(0, s_n + m) are constant to
-    the gradient, as in the paper's equation 10. Anchors without a positive or without a negative
-    are left out.
+    the gradient, as in those that the paper's section 3.3 gives. Anchors without a positive or
+    without a negative are left out.
 
     margin  m, 0 to 1; .4 as in the paper for fine-grained retrieval (.25 for faces)
     gamma   γ, above 0; 80 likewise (256 for faces)
 
     Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization (CVPR 2020),
-    sections 3.2 and 3.3, equations 4, 5, 6 and 8.
+    sections 3.2 and 3.3.
     """
 
     options = ("margin", "gamma")

@@ -23,7 +23,7 @@ class Contrastive(PairLoss):
     slack   distance of a positive pair that costs nothing; 0 as in the paper (found there: to .29)
 
     Hadsell, Chopra and LeCun, Dimensionality Reduction by Learning an Invariant Mapping
-    (CVPR 2006), section 2.1, equation 4 (without its factor of a half).
+    (CVPR 2006), section 2 (without its factor of a half).
     """
 
     options = ("margin", "slack")

@@ -16,15 +16,15 @@ from cbir.train.losses.numerics import Tensor, mean_where
 class NPair(PairLoss):
     """Mean over positive pairs of log(1 + Σ over negatives exp(a·n - a·p)), plus l2 · mean |x|².
 
-    The products are of embeddings as they are: the paper found that cosines bound the loss from
-    below, and holds the lengths by a penalty instead. Its batches have two images of a class; here
-    every positive pair counts, against all negatives of its anchor.
+    The products are of embeddings as they are: the paper found the range of cosines too narrow to
+    optimise in, and holds the lengths by a penalty instead. Its batches have two images of a
+    class; here every positive pair counts, against all negatives of its anchor.
 
     l2  weight of the mean squared length, at least 0; the paper gives no number. .001 is what the
         .002 of the widely used implementations amounts to.
 
     Sohn, Improved Deep Metric Learning with Multi-class N-pair Loss Objective (NIPS 2016),
-    section 3.2, equation 7.
+    section 3.2.
     """
 
     options = ("l2",)

@@ -17,7 +17,7 @@ class NormalisedSoftmax(ProxyLoss):
     temperature  above 0; .05 as in the paper (Metric Learning Reality Check found .06 to .11)
 
     Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning (BMVC 2019),
-    section 3.2, equation 2.
+    section 3.
     """
 
     options = ("temperature",)

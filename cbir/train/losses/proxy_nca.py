@@ -21,7 +21,7 @@ class ProxyNCA(ProxyLoss):
     temperature  above 0; 1/9 as in the paper
 
     Teh, DeVries and Taylor, ProxyNCA++: Revisiting and Revitalizing Proxy Neighborhood Component
-    Analysis (ECCV 2020), sections 3.2 and 3.3.
+    Analysis (ECCV 2020), section 3.
     """
 
     options = ("temperature",)

@@ -28,7 +28,7 @@ class RecallAtK(PairLoss):
     temperature       τ2, above 0; .01 as in the paper
 
     Patel, Tolias and Matas, Recall@k Surrogate Loss with Large Batches and Similarity Mixup
-    (CVPR 2022), section 3.2; the bound and the divisor are those of the authors' code.
+    (CVPR 2022), section 3; the bound and the divisor are those of the authors' code.
     """
 
     options = ("largest_k", "rank_temperature", "temperature")

@@ -31,7 +31,7 @@ class SmoothAP(PairLoss):
     temperature  τ of the sigmoid, above 0; .01 as in the paper
 
     Brown, Xie, Kalogeiton and Zisserman, Smooth-AP: Smoothing the Path Towards Large-Scale Image
-    Retrieval (ECCV 2020), section 3.2, equations 5 to 7.
+    Retrieval (ECCV 2020): the loss L_AP there.
     """
 
     options = ("temperature",)

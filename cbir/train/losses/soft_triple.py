@@ -27,7 +27,7 @@ class SoftTriple(ProxyLoss):
     tau        τ, at least 0; .2 as in the paper
 
     Qian et al., SoftTriple Loss: Deep Metric Learning Without Triplet Sampling (ICCV 2019),
-    sections 3.2 and 3.3, equations 7, 8 and 9.
+    section 3.
     """
 
     options = ("per_class", "scale", "gamma", "margin", "tau")

@@ -74,7 +74,7 @@ def _above_zero(name: str, default: float) -> Option:
 
 def _loss(
     name: str, class_name: str, kind: Kind, text: str, paper: str, *options: Option
-) -> LossInfo:  # noqa: PLR0913  (a row of the table)
+) -> LossInfo:
     module = "cbir.train.losses." + name.replace("+", "").replace("-", "_")
     return LossInfo(name, module, class_name, kind, text, paper, options, kind == "ranking")
 

@@ -30,7 +30,7 @@ class Triplet(PairLoss):
     seed    of the draws
 
     Schroff, Kalenichenko and Philbin, FaceNet: A Unified Embedding for Face Recognition and
-    Clustering (CVPR 2015), section 3.1, equation 2, with D for D².
+    Clustering (CVPR 2015), section 3.1, with D for D².
     """
 
     options = ("margin", "mining", "seed")

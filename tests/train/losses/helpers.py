@@ -15,7 +15,8 @@ Array = NDArray[Any]
 
 def plain(values: Any) -> Array:
     """A tensor or variable of any backend as a NumPy array."""
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(values)))
+    bare = values.value if isinstance(values, keras.Variable) else values
+    return np.asarray(bare.detach() if hasattr(bare, "detach") else bare)
 
 
 CLASSES, DIMS = 4, 5

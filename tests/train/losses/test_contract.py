@@ -22,6 +22,8 @@ from tests.train.losses.helpers import (
 
 PAIRED = [name for name, (loss, _) in VARIANTS.items() if LOSSES[loss].remembers]
 WEIGHTED = [name for name in VARIANTS if name not in PAIRED]
+SAME = ("softmax smooth", "contrastive slack", "recall-at-k few")
+"""Options that change numbers, not what is computed."""
 ROWS, LABELS = batch(5, n=8)
 AXIS = np.eye(DIMS, dtype=np.float32)
 HARD: dict[str, tuple[Any, Any]] = {
@@ -43,7 +45,7 @@ HARD: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("case", HARD)
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in SAME])
 def test_hard_batches_give_finite_losses_and_gradients(name: str, case: str) -> None:
     layer = variant(name)
     rows, labels = np.asarray(HARD[case][0], np.float32), np.asarray(HARD[case][1], np.int32)
@@ -99,7 +101,7 @@ def test_length_counts_for_raw_embeddings_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_half_precision_is_cast_up(name: str, dtype: str) -> None:
     rows, labels = batch(9)
     half = keras.ops.cast(rows, dtype)
