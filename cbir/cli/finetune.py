@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.options import embedder_options, json_option, strict_option
+from cbir.cli.labelled import labelled_options, read_samples
+from cbir.cli.options import backbone_options, json_option, strict_option
 
 if TYPE_CHECKING:
     from cbir.embed import Embedder
@@ -17,21 +18,15 @@ if TYPE_CHECKING:
 
 
 @click.command("finetune", short_help="Adapt an embedder to labelled pictures.")
-@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
-@click.option("--manifest", metavar="CSV", type=click.Path(exists=True, dir_okay=False),
-              help="Columns path (relative to the CSV), label, and any others.")  # fmt: skip
+@labelled_options
 @click.option("--pairs", metavar="CSV", type=click.Path(exists=True, dir_okay=False),
               help="Columns path,other,same (1 or 0), or path,positive,negative.")  # fmt: skip
-@click.option("--label", metavar="COLUMN", help="Column of the --manifest that has the classes. "
-              "Default: label.")  # fmt: skip
-@click.option("--train-where", multiple=True, metavar="TERM",
-              help="With --manifest: which images to learn from. Default: all.")  # fmt: skip
-@click.option("--val-where", multiple=True, metavar="TERM",
-              help="With --manifest: which images are for validation. Default: a part of those to "
-              "learn from is kept for it.")  # fmt: skip
 @click.option("-o", "--output", required=True, metavar="EMBEDDER",
               help="Folder for the new embedder.")  # fmt: skip
-@embedder_options
+@click.option("--embedder", metavar="NAME|DIR", help="What to begin with: a backbone (`cbir models` "
+              "lists them) or the folder of a saved embedder. Default: efficientnet-lite0.",
+              )  # fmt: skip
+@backbone_options
 @click.option("--unlabelled", metavar="METHOD",
               help="Learn without labels: simclr, clusters or self-queries. Labels, where some "
               "are known, only check the result.")  # fmt: skip
@@ -52,7 +47,16 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=int, metavar="N", help="At most. Default: 8.")
 @click.option("--patience", type=int, metavar="N", help="Epochs without a better MAP@R before it "
               "stops; 0: never. Default: 3.")  # fmt: skip
-@click.option("--learning-rate", type=float, metavar="X", help="Of the network.")
+@click.option("--learning-rate", type=float, metavar="X", help="Of the network, at its highest: a "
+              "cosine falls from there to 0. Default: 0.0003.")  # fmt: skip
+@click.option("--head-factor", type=float, metavar="X", help="Times as fast the new layer learns. "
+              "Default: 1.")  # fmt: skip
+@click.option("--loss-factor", type=float, metavar="X", help="And the weights of the loss, such as "
+              "proxies. Default: 100.")  # fmt: skip
+@click.option("--warm", type=float, metavar="EPOCHS", help="While the rate rises. Default: 0.5.")
+@click.option("--wait", type=float, metavar="EPOCHS", help="While only the new layer and the loss "
+              "learn. Default: 0.")  # fmt: skip
+@click.option("--decay", type=float, metavar="X", help="Weight decay. Default: 0.0001.")
 @click.option("--batch", metavar="CxM", help="Classes and images of each in a batch. "
               "Default: 12x4.")  # fmt: skip
 @click.option("--accumulate", type=int, metavar="N", help="Batches before a step. Default: 1.")
@@ -82,9 +86,10 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     """Train an embedder on pictures whose classes are known, so that it finds them better.
 
     Labels come from FOLDER (a folder for each class), a --manifest or --pairs. A part is kept for
-    validation: whole classes, so that what is measured is how well it does on things it never saw.
-    Near-duplicates never lie on both sides. The best epoch counts, and is compared with the plain
-    embedder on the same queries; where it is not better, that is said.
+    validation: whole classes where there are 20 or more, so that what is measured is how well it
+    does on things it never saw, else pictures of each class. Near-duplicates never lie on both
+    sides. The best epoch counts, and is compared with the plain embedder on the same queries; where
+    it is not better, that is said.
 
     A run that was cut off goes on when the same command is given again, to the same result.
 
@@ -99,7 +104,7 @@ def finetune_command(folder: str | None, **options: Any) -> None:
 
     check_html(options["html"])
     recipe = _recipe(options)
-    samples = _samples(folder, options)
+    samples = read_samples("finetune", folder, options)
     check_free(os.path.realpath(options["output"]))
     base = _base(options)
     outcome = _train(samples, base, recipe, options)
@@ -138,7 +143,8 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 
     named = {
         "layers", "head", "loss", "memory", "dims", "epochs", "patience", "learning_rate",
-        "accumulate", "devices", "precision", "seed",
+        "accumulate", "devices", "precision", "seed", "head_factor", "loss_factor", "warm",
+        "wait", "decay",
     }  # fmt: skip
     changes: dict[str, Any] = {k: options[k] for k in named if options[k] is not None}
     changes["train_norms"] = options["train_norms"]
@@ -177,33 +183,6 @@ def _batch(text: str) -> Any:
     if not classes.isdecimal() or not images.isdecimal():
         raise UsageError(f"--batch: expected CLASSESxIMAGES, such as 12x4; received {text!r}.")
     return BatchSpec(int(classes), int(images))
-
-
-def _samples(folder: str | None, options: dict[str, Any]) -> Samples:
-    from cbir.errors import UsageError
-    from cbir.train import samples
-
-    sources = [s for s in (folder, options["manifest"], options["pairs"]) if s]
-    if len(sources) != 1:
-        raise UsageError(
-            "finetune: expected one of FOLDER, --manifest CSV and --pairs CSV; received "
-            f"{len(sources)}."
-        )
-    if options["manifest"]:
-        if options["unlabelled"] and options["val_where"]:
-            raise UsageError("--val-where: expected with labels; received --unlabelled too.")
-        bare = options["unlabelled"] and not options["label"]
-        return samples.from_manifest(
-            options["manifest"], options["train_where"], options["val_where"],
-            None if bare else options["label"] or "label",
-        )  # fmt: skip
-    for name in ("train_where", "val_where", "label"):
-        if options[name]:
-            raise UsageError(f"--{name.replace('_', '-')}: expected together with --manifest.")
-    if options["pairs"]:
-        return samples.from_pairs(options["pairs"])
-    assert folder is not None
-    return samples.from_folders(folder)
 
 
 def _base(options: dict[str, Any]) -> Embedder:

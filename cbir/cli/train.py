@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cbir.cli.labelled import labelled_options, read_samples
 from cbir.cli.options import json_option, strict_option
 
 if TYPE_CHECKING:
@@ -20,19 +21,10 @@ if TYPE_CHECKING:
 
 
 @click.command("train", short_help="Train a network from scratch.")
-@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+@labelled_options
 @click.option("--backbone", required=True, metavar="NAME",
               help="lenet5, alexnet, zfnet, googlenet, resnet18, resnet20, se-resnet18, "
               "se-resnet50, or any other of `cbir models`.")  # fmt: skip
-@click.option("--manifest", metavar="CSV", type=click.Path(exists=True, dir_okay=False),
-              help="Columns path (relative to the CSV), label, and any others.")  # fmt: skip
-@click.option("--label", metavar="COLUMN", help="Column of the --manifest that has the classes. "
-              "Default: label.")  # fmt: skip
-@click.option("--train-where", multiple=True, metavar="TERM",
-              help="With --manifest: which images to learn from. Default: all.")  # fmt: skip
-@click.option("--val-where", multiple=True, metavar="TERM",
-              help="With --manifest: which images are for validation. Default: a part of those to "
-              "learn from is kept for it.")  # fmt: skip
 @click.option("-o", "--output", required=True, metavar="EMBEDDER",
               help="Folder for the new embedder; the classifier goes to EMBEDDER.classifier.",
               )  # fmt: skip
@@ -84,7 +76,7 @@ def train_command(folder: str | None, **options: Any) -> None:
     from cbir.embed.package import check_free
 
     recipe = _recipe(options)
-    samples = _samples(folder, options)
+    samples = read_samples("train", folder, options)
     check_free(os.path.realpath(options["output"]))
     _check_cut(recipe, options["cut"])
     prepared, found, trained, figures = _train(samples, recipe, options)
@@ -112,27 +104,6 @@ def _recipe(options: Mapping[str, Any]) -> ScratchRecipe:
         augmentation=augmentation(options["augment"]),
         **{name: options[name] for name in named},
     )
-
-
-def _samples(folder: str | None, options: Mapping[str, Any]) -> Samples:
-    from cbir.errors import UsageError
-    from cbir.train import samples
-
-    if bool(folder) == bool(options["manifest"]):
-        raise UsageError(
-            "train: expected either FOLDER or --manifest CSV; received "
-            f"{'both' if folder else 'neither'}."
-        )
-    if options["manifest"]:
-        return samples.from_manifest(
-            options["manifest"], options["train_where"], options["val_where"],
-            options["label"] or "label",
-        )  # fmt: skip
-    for name in ("train_where", "val_where", "label"):
-        if options[name]:
-            raise UsageError(f"--{name.replace('_', '-')}: expected together with --manifest.")
-    assert folder is not None
-    return samples.from_folders(folder)
 
 
 def _check_cut(recipe: ScratchRecipe, cut: str) -> None:

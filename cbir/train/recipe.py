@@ -55,7 +55,7 @@ class Recipe(Settings):
     train_norms: bool = False
     epochs: int = 8
     patience: int = 3
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     head_factor: float = 1.0
     loss_factor: float = 100.0
     warm: float = 0.5
