@@ -54,6 +54,8 @@ bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ a
 	$(BIN)/python benchmarks/match.py --data $(DATA)
 	$(BIN)/python benchmarks/growth.py --data $(DATA)
 	$(BIN)/python benchmarks/updates.py --data $(DATA)
+	for part in unseen ways losses unlabelled; do $(BIN)/python benchmarks/finetune.py --data $(DATA) --part $$part; done
+	$(BIN)/python benchmarks/ways.py --data $(DATA)
 	$(BIN)/python benchmarks/mnist.py --data $(DATA)
 
 bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
@@ -62,6 +64,8 @@ bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/growth.py --smoke
 	$(BIN)/python benchmarks/updates.py --smoke
 	$(BIN)/python benchmarks/mnist.py --smoke
+	$(BIN)/python benchmarks/finetune.py --smoke
+	$(BIN)/python benchmarks/ways.py --smoke
 
 clean: ## remove the virtual environment, the demo and all caches
 	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -43,6 +43,7 @@ from cbir.train.prepared import prepare
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples
 from cbir.train.split import SplitSpec
+from cbir.train.unlabelled import PRESETS, prepare_unlabelled, preset
 
 METRICS = ("recall@1", "mAP", "MAP@R")
 SEEDS = (0, 1, 2)
@@ -139,7 +140,8 @@ def run_way(way: Way, task: Task, seed: int, work: Path, cache: FeatureCache) ->
             "epochs": 0, "epoch_s": 0.0,
         }  # fmt: skip
     else:
-        ready = prepare(task.samples, base, recipe, cache, Silent())
+        how = prepare_unlabelled if recipe.unlabelled else prepare
+        ready = how(task.samples, base, recipe, cache, Silent())
         out = finetune(ready, base, recipe, str(work / f"{key}.training"), Silent())
         history = out.progress.history
         made = {
@@ -275,8 +277,19 @@ def losses(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
     return {"losses": rows}
 
 
+def unlabelled(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
+    """Without labels, on the training parts of both sets; labels only ask."""
+    listed = [Way("frozen", None), *(Way(name, preset(name, {})) for name in PRESETS)]
+    found = {}
+    for name in ("grocery", "clothing"):
+        task = tasks(data)[name]
+        found[task.name] = table(task, listed, SEEDS, work, cache)
+        show(f"{task.name}, labels not used", found[task.name])
+    return found
+
+
 PARTS: dict[str, Callable[[Path, Path, FeatureCache], dict[str, Any]]] = {
-    "unseen": unseen, "ways": ways, "losses": losses,
+    "unseen": unseen, "ways": ways, "losses": losses, "unlabelled": unlabelled,
 }  # fmt: skip
 
 

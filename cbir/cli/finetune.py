@@ -23,9 +23,9 @@ if TYPE_CHECKING:
               help="Columns path,other,same (1 or 0), or path,positive,negative.")  # fmt: skip
 @click.option("-o", "--output", required=True, metavar="EMBEDDER",
               help="Folder for the new embedder.")  # fmt: skip
-@click.option("--embedder", metavar="NAME|DIR", help="What to begin with: a backbone (`cbir models` "
-              "lists them) or the folder of a saved embedder. Default: efficientnet-lite0.",
-              )  # fmt: skip
+@click.option("--embedder", metavar="NAME|DIR",
+              help="What to begin with: a backbone (`cbir models` lists them) or the folder of a "
+              "saved embedder. Default: efficientnet-lite0.")  # fmt: skip
 @backbone_options
 @click.option("--unlabelled", metavar="METHOD",
               help="Learn without labels: simclr, clusters or self-queries. Labels, where some "
