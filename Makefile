@@ -29,8 +29,8 @@ setup: $(VENV)/installed-dev ## make .venv with everything that development need
 demo: $(VENV)/installed ## build a sample gallery, index it, query it; prints a table and a page
 	@$(BIN)/python benchmarks/demo.py $(DEMO) $(BEGAN)
 
-test: $(VENV)/installed-dev ## run the tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not slow"
+test: $(VENV)/installed-dev ## run the tests, in two processes (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-dev ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -54,7 +54,7 @@ bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ a
 	$(BIN)/python benchmarks/match.py --data $(DATA)
 	$(BIN)/python benchmarks/growth.py --data $(DATA)
 	$(BIN)/python benchmarks/updates.py --data $(DATA)
-	for part in unseen ways losses unlabelled; do $(BIN)/python benchmarks/finetune.py --data $(DATA) --part $$part; done
+	for part in recipes unseen ways losses unlabelled; do $(BIN)/python benchmarks/finetune.py --data $(DATA) --part $$part; done
 	$(BIN)/python benchmarks/ways.py --data $(DATA)
 	$(BIN)/python benchmarks/mnist.py --data $(DATA)
 

@@ -177,7 +177,7 @@ def test_models_lists_all_and_layers(command: Run) -> None:
     done = command("models")
     assert "efficientnet-lite0" in done.out and "convnexttiny" in done.out
     table = json.loads(command("models", "--json").out)
-    assert len([m for m in table if m["kind"] == "stock"]) == 43 and {
+    assert len([m for m in table if m["kind"] == "stock"]) == 51 and {
         "name",
         "dims",
         "weights",

@@ -91,7 +91,7 @@ def test_an_index_needs_weights(command: Command, folder: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backbone", "lenet5", "-o", "made"], "either FOLDER or --manifest CSV; received nei"),
+        (["--backbone", "lenet5", "-o", "made"], "one of FOLDER and --manifest CSV; received 0"),
         (["{folder}", "--backbone", "lenet9", "-o", "made"], "received 'lenet9'"),
         (["{folder}", "--backbone", "lenet5"], "Missing option"),
         (["{folder}", "--backbone", "lenet5", "-o", "made", "--val-where", "a=b"],
