@@ -162,7 +162,8 @@ def run_way(  # noqa: PLR0913
         out.finish()
     made["seconds"] = time.perf_counter() - start
     file.write_text(json.dumps(made), encoding="utf-8")
-    say(f"  {task.name}; {way.name}; seed {seed}: {_short(made['values'] if asked else {k: [v] for k, v in made['validation'].items()})} "
+    shown = made["values"] if asked else {k: [v] for k, v in made["validation"].items()}
+    say(f"  {task.name}; {way.name}; seed {seed}: {_short(shown)} "
         f"({made['epochs']} epochs, {made['seconds']:.0f} s)")  # fmt: skip
     return made
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cbir.embed import Embedder
 from cbir.errors import UsageError
 from cbir.images.augment import NONE, Augmentation
+from cbir.lifecycle import sync
+from cbir.query import Index
 from cbir.train.classifying import accuracy, logits_of
 from cbir.train.scratch import Labelled, Lesson, Trained, save_classifier, train
 from cbir.train.scratch_recipe import ScratchRecipe
@@ -76,6 +79,15 @@ def test_every_network_learns_and_becomes_an_embedder(name: str, size: int, tmp_
     loaded = Embedder.load(tmp_path / "embedder")
     assert loaded.fingerprint == embedder.fingerprint and loaded.spec.weights == "trained"
     np.testing.assert_array_equal(loaded.features(lesson(size).validation.pixels), features)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i, pixels in enumerate(lesson(size).validation.pixels[:4]):
+        Image.fromarray(pixels).save(photos / f"{i}.png")
+    report = sync(str(tmp_path / "index"), [str(photos)], embedder=loaded)
+    assert report.embedded == 4 and not report.failures
+    with Index.open(tmp_path / "index") as index:  # which carries the network itself
+        ranking = index.query(np.ascontiguousarray(lesson(size).validation.pixels[2]), k=1)
+    assert ranking.hits[0].path.endswith("2.png") and ranking.hits[0].score > 0.999
 
 
 def test_the_best_epochs_weights_are_kept(tmp_path: Path) -> None:
