@@ -49,6 +49,11 @@ class Run(Epochs):
         self.labels: Ids = np.unique(prepared.samples.numbers()[rows], return_inverse=True)[1]
         self.on_features = recipe.layers == "head"
         steps = len(epoch_batches(self.labels, recipe.batch, np.random.default_rng(0)))
+        if recipe.accumulate > steps:
+            raise UsageError(
+                f"accumulate: expected at most {steps}, the batches of an epoch; received "
+                f"{recipe.accumulate}."
+            )
         with room or nullcontext():
             network, self.layers = _network(prepared, base, recipe)
             criterion = make(

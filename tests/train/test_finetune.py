@@ -126,6 +126,11 @@ def test_a_training_with_another_validation_does_not_go_on(
         finetune(ready, tiny, RECIPE, str(tmp_path / "work"), Quiet())
 
 
+def test_more_batches_to_a_step_than_there_are_is_refused(tuned: Tuned) -> None:
+    with pytest.raises(UsageError, match="accumulate: expected at most 2"):
+        tuned(replace(RECIPE, accumulate=3))
+
+
 def test_time_before_a_cut_counts(tuned: Tuned) -> None:
     def cut(figures: dict[str, float]) -> None:
         raise Cut
