@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -170,7 +171,8 @@ def _text(index: str, report: AdoptReport) -> str:
         lines.append(f"Adopted: {report.verdict.why}.")
     lines.append(rate)
     if report.swapped:
-        lines.append(f"Live in {index}: {report.embedder}. To go back: cbir adopt --roll-back")
+        back = f"cbir adopt --roll-back -i {shlex.quote(index)}"
+        lines.append(f"Live in {index}: {report.embedder}. To go back: {back}")
     return "\n".join(lines) + "\n"
 
 

@@ -152,6 +152,8 @@ def _recipe(options: dict[str, Any]) -> Recipe:
     if options["head"] and options["layers"] != "head":
         raise UsageError(f"--head: expected together with --layers head; received --layers "
                          f"{options['layers'] or 'share:0.67'}.")  # fmt: skip
+    if options["layers"] == "head" and options["head"] != "loss":
+        _check_closed_form(options)
     if options["head"] == "loss":  # a layer alone learns faster, and an epoch takes a second
         changes = {"epochs": 40, "patience": 10, "learning_rate": 1e-3, **changes}
     changes["split"] = _split(options)
@@ -164,6 +166,23 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 
         return preset(options["unlabelled"], changes)
     return Recipe(**changes)
+
+
+BY_GRADIENT = ("loss", "loss_options", "memory", "epochs", "patience", "learning_rate", "batch",
+               "accumulate", "devices", "augment", "train_norms", "precision")  # fmt: skip
+
+
+def _check_closed_form(options: dict[str, Any]) -> None:
+    """A head that is fitted at once has no epochs, no loss, ...: UsageError where one is named."""
+    from cbir.errors import UsageError
+
+    for name in BY_GRADIENT:
+        if options[name]:
+            given = "loss-option" if name == "loss_options" else name.replace("_", "-")
+            raise UsageError(
+                f"--{given}: expected with layers that learn by gradient; --layers head fits "
+                f"{options['head'] or 'projection'} at once. Add --head loss, or leave it out."
+            )
 
 
 def _split(options: dict[str, Any]) -> Any:

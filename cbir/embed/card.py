@@ -175,4 +175,5 @@ def _said(value: object) -> str:
 
 def _plain(text: str) -> str:
     """Text that makes no Markdown of its own: one line, no table or tag begun."""
-    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
+    known = str(text).encode("utf-8", "replace").decode()  # names of files need not be Unicode
+    return " ".join(known.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -65,7 +65,12 @@ def read_description(folder: str) -> dict[str, Any]:
             f"{path}: expected the keys {', '.join(sorted(KEYS))}; received also "
             f"{', '.join(unknown)}. It was perhaps written by a newer cbir: update cbir."
         )
-    if not isinstance(card.get("spec"), dict) or not isinstance(card.get("fingerprint"), str):
+    numbers = [card.get(name, 0) for name in ("feature_dims", "parameters")]
+    if (
+        not isinstance(card.get("spec"), dict)
+        or not isinstance(card.get("fingerprint"), str)
+        or not all(isinstance(number, int) for number in numbers)
+    ):
         raise _none_there(folder)
     return dict(card)
 

@@ -6,10 +6,12 @@ written under a new name, flushed, and then named by `state.json`, which is repl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+import re
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,7 @@ from cbir.errors import OperationFailedError, UsageError
 
 VERSION = 1
 STATE = "state.json"
+_OURS = re.compile(r"state\.json(\.new)?|(epoch|best)-\d{4,}\.npz")
 
 Array = NDArray[Any]
 
@@ -37,6 +40,11 @@ class Progress:
         """How many are done."""
         return len(self.history)
 
+    @property
+    def seconds(self) -> float:
+        """How long they took."""
+        return sum(figures.get("seconds", 0.0) for figures in self.history)
+
 
 class Checkpoint:
     """The state of one training in a folder. `key` says of which: recipe, data and base."""
@@ -46,7 +54,9 @@ class Checkpoint:
 
     def load(self) -> tuple[Progress, dict[str, list[Array]]] | None:
         """Progress and the arrays by name ("learner", "optimizer", "best"); None where there is no
-        state. Raises UsageError where the state is of another training."""
+        state. Raises UsageError where the state is of another training, or the folder holds
+        anything else."""
+        self._check_folder()
         try:
             with open(os.path.join(self.folder, STATE), encoding="utf-8") as file:
                 state = json.load(file)
@@ -61,12 +71,27 @@ class Checkpoint:
             }
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError(
                 f"{self.folder} holds the state of a training that cannot be read ({error}). "
                 "Remove that folder to begin anew."
             ) from None
         return progress, arrays
+
+    def _check_folder(self) -> None:
+        """Nobody's files are removed for a training's state."""
+        others = sorted(name for name in self._there() if not _OURS.fullmatch(name))
+        if others:
+            raise UsageError(
+                f"{self.folder} is where the state of this training would be kept; expected a "
+                f"folder that is new or empty; it holds {others[0]}. Name another result."
+            )
+
+    def _there(self) -> list[str]:
+        try:
+            return os.listdir(self.folder)
+        except OSError:  # not there, or no folder: said when it is written to
+            return []
 
     def _check(self, key: Mapping[str, Any]) -> None:
         if key == self.key:
@@ -99,8 +124,7 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(path + ".new", path)
-            for name in set(os.listdir(self.folder)) - {STATE, last, best}:
-                os.unlink(os.path.join(self.folder, name))
+            self._unlink({STATE, last, best})
         except OSError as error:
             raise OperationFailedError(
                 f"The training's state cannot be written to {self.folder} "
@@ -108,8 +132,15 @@ class Checkpoint:
             ) from None
 
     def remove(self) -> None:
-        """The training is over: its state goes."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The training is over: its state goes, and the folder where nothing else is in it."""
+        with contextlib.suppress(OSError):
+            self._unlink(set())
+            os.rmdir(self.folder)
+
+    def _unlink(self, kept: Collection[str]) -> None:
+        for name in self._there():
+            if name not in kept and _OURS.fullmatch(name):
+                os.unlink(os.path.join(self.folder, name))
 
 
 def _write(path: str, parts: Mapping[str, Sequence[Array]]) -> None:
@@ -122,7 +153,7 @@ def _write(path: str, parts: Mapping[str, Sequence[Array]]) -> None:
 
 def _read(path: str) -> dict[str, list[Array]]:
     made: dict[str, list[Array]] = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
         for name in sorted(arrays.files):
             made.setdefault(name.rpartition(".")[0], []).append(arrays[name])
     return made

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from cbir.embed import Embedder
 from cbir.embed.quiet import quiet
 from cbir.evaluate.protocol import Answers
@@ -31,7 +33,8 @@ class Outcome:
 
     `before` and `after` are answers to the same validation queries: by the base embedder with the
     projection of the training part, and by the new one; None without validation. `layers` counts
-    those with weights: how many learned, of how many. `resumed` epochs came from a checkpoint.
+    those with weights: how many learned, of how many. `resumed` epochs came from a checkpoint;
+    `seconds` count them too.
     `notes` say how a head in closed form was chosen. `check` is what known
     labels say of a training without them. Call `finish` once the embedder is saved.
     """
@@ -76,12 +79,13 @@ def finetune(
         checkpoint = Checkpoint(work, _key(prepared, base, recipe))
         run = Run(prepared, base, recipe, checkpoint, watch, room)
         resumed = run.progress.epochs
+        earlier = run.progress.seconds
         for figures in run.run():
             on_epoch(figures)
         embedder, after = run.result()
     return Outcome(
         embedder, prepared, run.progress, base_answers(prepared), after,
-        run.layers, resumed, time.perf_counter() - start, checkpoint=run.checkpoint,
+        run.layers, resumed, earlier + time.perf_counter() - start, checkpoint=run.checkpoint,
     )  # fmt: skip
 
 
@@ -125,4 +129,7 @@ def _key(prepared: Prepared, base: Embedder, recipe: Recipe) -> dict[str, Any]:
     digest = hashlib.blake2b(digest_size=16)
     for content, label in zip(prepared.contents, prepared.samples.labels, strict=True):
         digest.update(content + label.encode("utf-8", "surrogateescape") + b"\0")
+    for rows in (prepared.split.train, prepared.split.validation):  # who was held back decides too
+        digest.update(np.array([len(rows), *rows.tolist()], np.int64).tobytes())
+    digest.update(repr(prepared.samples.apart).encode("utf-8", "backslashreplace"))
     return {**recipe.to_dict(), "base": base.fingerprint, "pictures": digest.hexdigest()}

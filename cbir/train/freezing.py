@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -42,20 +43,25 @@ def _walk(model: Any) -> Iterator[Any]:
 def stages(layers: Sequence[Any]) -> list[list[Any]]:
     """Layers in runs of one spatial size, first to last: what `blocks:N` counts from the end.
 
-    A run ends where the height or width of the output changes; what has no places any more (after
-    the pooling) belongs to the last one.
+    A run ends where all that follows is smaller: the 1 x 1 of squeeze-and-excitation, and what a
+    padding adds, are no stages of their own. What has no places any more (after the pooling)
+    belongs to the last one.
     """
-    runs: list[list[Any]] = []
-    size: Any = object()
-    for layer in layers:
-        shape = getattr(getattr(layer, "output", None), "shape", None)
-        if shape is not None and len(shape) == 4 and tuple(shape[1:3]) != size:
-            size = tuple(shape[1:3])
-            runs.append([])
-        if not runs:
+    runs: list[list[Any]] = [[]]
+    largest = list(itertools.accumulate(reversed([_places(layer) for layer in layers]), max))[::-1]
+    for layer, size, before in zip(layers, largest, [0, *largest], strict=False):
+        if 0 < size < before:
             runs.append([])
         runs[-1].append(layer)
     return runs
+
+
+def _places(layer: Any) -> int:
+    """Height times width of what a layer gives; 0 where it has none, and for a padding."""
+    shape = getattr(getattr(layer, "output", None), "shape", None)
+    if shape is None or len(shape) != 4 or type(layer).__name__ == "ZeroPadding2D":
+        return 0
+    return int(shape[1] or 0) * int(shape[2] or 0)
 
 
 def freeze(model: Any, plan: str, train_norms: bool = False) -> tuple[int, int]:

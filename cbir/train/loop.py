@@ -19,6 +19,7 @@ from cbir.train.losses import make
 from cbir.train.network import (
     Learner,
     feature_head,
+    own_copy,
     set_precision,
     to_embedder,
     unit_features,
@@ -26,7 +27,7 @@ from cbir.train.network import (
     with_layer,
 )
 from cbir.train.optimizer import Cosine, GroupedAdamW
-from cbir.train.pictures import MARGIN, read_pictures
+from cbir.train.pictures import MARGIN, read_all
 from cbir.train.prepared import Prepared, start_projection
 from cbir.train.recipe import Recipe
 from cbir.train.sampling import epoch_batches
@@ -48,6 +49,11 @@ class Run(Epochs):
         self.labels: Ids = np.unique(prepared.samples.numbers()[rows], return_inverse=True)[1]
         self.on_features = recipe.layers == "head"
         steps = len(epoch_batches(self.labels, recipe.batch, np.random.default_rng(0)))
+        if recipe.accumulate > steps:
+            raise UsageError(
+                f"accumulate: expected at most {steps}, the batches of an epoch; received "
+                f"{recipe.accumulate}."
+            )
         with room or nullcontext():
             network, self.layers = _network(prepared, base, recipe)
             criterion = make(
@@ -68,13 +74,7 @@ class Run(Epochs):
     def _read(self, rows: Ids, margin: float) -> Pixels:
         paths = [self.prepared.samples.paths[i] for i in rows.tolist()]
         self.watch.stage("Reading the pictures", len(paths))
-        read = read_pictures(paths, self.base.spec, margin, self.watch.advance)
-        if read.failures:  # they could be read a moment ago
-            raise UsageError(
-                f"{read.failures[0].path} cannot be read any more ({read.failures[0].reason}). "
-                "Expected the pictures to stay as they are: run the command again."
-            )
-        return read.pixels
+        return read_all(paths, self.base.spec, margin, self.watch.advance)
 
     def _read_asked(self) -> Pixels | None:
         """The validation pictures, with their edits."""
@@ -141,8 +141,7 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
         weighty = sum(bool(layer.weights) for layer in flat_layers(base.model))
         length = prepared.features.shape[1]
         return feature_head(length, start, recipe.dims, recipe.seed), (0, weighty)
-    own = Embedder(base.spec, keras.models.clone_model(base.model))
-    own.model.set_weights(base.model.get_weights())
+    own = Embedder(base.spec, own_copy(base.model))
     network = with_head(own, start, recipe.dims, recipe.seed)
     learning, layers = freeze(own.model, recipe.layers, recipe.train_norms)
     if not learning and not recipe.dims:

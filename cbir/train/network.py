@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,11 @@ from cbir.embed import Embedder, Projection
 from cbir.train.devices import replicas
 from cbir.train.freezing import flat_layers
 from cbir.types import Vectors
+
+REST = 0.01
+"""Length of a head's columns for which the projection has no component. Not 0, which pair losses
+could never leave; short, so that they do not drown what the projection finds."""
+_OURS = re.compile(r"(base_)*(head|unit)")
 
 
 class Learner(keras.Model):
@@ -60,7 +66,8 @@ def _topped(entry: Any, output: Any, start: Projection | None, dims: int, seed: 
         kernel, bias = head.get_weights()
         rows = start.components[:dims]
         kernel[:, : len(rows)] = rows.T
-        bias[: len(rows)] = -(rows @ start.mean)
+        kernel[:, len(rows) :] *= REST
+        bias[:] = -(start.mean @ kernel)
         head.set_weights([kernel, bias])
     return made
 
@@ -71,9 +78,25 @@ def feature_head(length: int, start: Projection | None, dims: int, seed: int) ->
     return _topped(entry, entry, start, dims, seed)
 
 
+def own_copy(model: Any) -> Any:
+    """The network with weights of its own. A head and a unit length from an earlier training are
+    named after the base: names are unique in a network, and the new ones are called so."""
+    copy = keras.models.clone_model(model, clone_function=_renamed)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _renamed(layer: Any) -> Any:
+    config = layer.get_config()
+    if _OURS.fullmatch(layer.name):
+        config = {**config, "name": f"base_{layer.name}"}
+    return type(layer).from_config(config)
+
+
 def with_layer(model: Any, kernel: Vectors, bias: Vectors) -> Any:
     """A network with a given linear layer on top: kernel float32 (f, d), bias (d,)."""
-    made = _topped(model.input, model.output, None, kernel.shape[1], 0)
+    below = own_copy(model)
+    made = _topped(below.input, below.output, None, kernel.shape[1], 0)
     made.get_layer("head").set_weights([kernel, bias])
     return made
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cbir.config import EmbedderSpec
+from cbir.errors import UsageError
 from cbir.evaluate.embedding import reference
 from cbir.images import LoadOptions, load
 from cbir.types import Failure, ImageRef, Pixels
@@ -60,6 +61,19 @@ def read_pictures(
     return Pictures(
         pixels if len(good) == len(paths) else pixels[good], tuple(good), tuple(failures)
     )
+
+
+def read_all(
+    paths: Sequence[str], spec: EmbedderSpec, margin: float, advance: Callable[[int], None]
+) -> Pixels:
+    """Pixels of files that could be read a moment ago; UsageError where one cannot any more."""
+    read = read_pictures(paths, spec, margin, advance)
+    if read.failures:
+        raise UsageError(
+            f"{read.failures[0].path} cannot be read any more ({read.failures[0].reason}). "
+            "Expected the pictures to stay as they are: run the command again."
+        )
+    return read.pixels
 
 
 def _room(shape: tuple[int, int, int, int]) -> Pixels:

@@ -54,6 +54,12 @@ def prepare(
     groups = duplicate_groups(features, recipe.split.duplicate)
     made = split(labels, groups, recipe.split, kept.held)
     asked = validation(kept, made)
+    if asked is not None and not any(len(query.relevant) for query in asked.truth.queries):
+        raise UsageError(
+            f"validation: expected pictures with another of their class to be found; the "
+            f"{len(made.validation)} kept for it have none. Choose others (--val-where), or train "
+            "without validation (--val-share 0, no --val-where)."
+        )
     return Prepared(
         kept, features, tuple(found.contents[i] for i in good),
         tuple(failure for _, failure in found.failed), made, asked,

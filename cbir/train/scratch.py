@@ -54,7 +54,8 @@ class Lesson:
 class Trained:
     """A classifier uint8 (n, s, s, 3) → logits (n, c), and the history of its training.
 
-    `resumed` epochs came from a checkpoint. Call `finish` once the result is saved.
+    `resumed` epochs came from a checkpoint; `seconds` count them too. Call
+    `finish` once the result is saved.
     """
 
     model: Any
@@ -101,13 +102,13 @@ def train(
         )
     with quiet(), repeatable(recipe.seed):
         run = _run(lesson, recipe, Checkpoint(work, _key(lesson, recipe)), watch)
-        resumed = run.progress.epochs
+        resumed, earlier = run.progress.epochs, run.progress.seconds
         for figures in run.run():
             on_epoch(figures)
         run.kept.set_weights(run.best)
     return Trained(
-        run.kept, recipe, lesson.classes, run.progress, resumed, time.perf_counter() - start,
-        run.checkpoint,
+        run.kept, recipe, lesson.classes, run.progress, resumed,
+        earlier + time.perf_counter() - start, run.checkpoint,
     )  # fmt: skip
 
 

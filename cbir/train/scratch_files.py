@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,8 @@ import numpy as np
 import cbir
 from cbir.config import EmbedderSpec
 from cbir.embed import ModelCard, Projection
-from cbir.errors import UsageError
 from cbir.evaluate.protocol import Answers
-from cbir.train.pictures import MARGIN, read_pictures
+from cbir.train.pictures import MARGIN, read_all
 from cbir.train.prepared import Prepared, base_answers
 from cbir.train.results import MOST_LABELS, split_numbers
 from cbir.train.scratch import Labelled, Lesson, Trained
@@ -70,13 +70,7 @@ def _read(
     spec = EmbedderSpec(recipe.backbone, "trained", input_size=recipe.input_size,
                         resize=recipe.resize)  # fmt: skip
     watch.stage("Reading the pictures", len(paths))
-    read = read_pictures(paths, spec, margin, watch.advance)
-    if read.failures:  # they could be read a moment ago
-        raise UsageError(
-            f"{read.failures[0].path} cannot be read any more ({read.failures[0].reason}). "
-            "Expected the pictures to stay as they are: run the command again."
-        )
-    return read.pixels
+    return read_all(paths, spec, margin, watch.advance)
 
 
 def answers_of(prepared: Prepared, found: FilesLesson, trained: Trained, cut: str) -> Answers:
@@ -105,7 +99,10 @@ def card_of(
     import keras
 
     numbers, recipe, samples = split_numbers(prepared), trained.recipe, prepared.samples
-    found = {name: {"after": round(value, 6)} for name, value in figures.get("scratch", {}).items()}
+    found = {
+        name: {"after": round(value, 6)}
+        for name, value in figures.get("scratch", {}).items() if not math.isnan(value)
+    }  # fmt: skip
     if "accuracy" in trained.progress.history[trained.progress.best]:
         found["accuracy"] = {"after": round(trained.progress.best_score, 6)}
     validation = {"images": numbers["validation"], "classes": numbers["validation_classes"]}

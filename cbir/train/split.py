@@ -143,6 +143,7 @@ def _classes(labels: Ids, groups: Ids, share: float, rng: np.random.Generator) -
     everyone = np.unique(labels)
     fit_to_ask = [c for c in everyone.tolist() if len(np.unique(groups[labels == c])) > 1]
     count = max(2, math.ceil(share * len(everyone))) if len(everyone) >= 4 else 1
+    count = min(count, max(2, math.ceil(len(fit_to_ask) / 2)))  # the others are for learning
     if len(everyone) < 3 or len(fit_to_ask) < count:
         raise UsageError(
             "split: expected at least 3 classes, some with two different pictures, to keep whole "

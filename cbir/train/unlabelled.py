@@ -27,7 +27,7 @@ from cbir.evaluate.embedding import embed_files
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.images.augment import Augmentation
 from cbir.images.edits import EDITS
-from cbir.train.pictures import read_pictures
+from cbir.train.pictures import read_all
 from cbir.train.prepared import Prepared, start_projection
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples
@@ -156,7 +156,7 @@ def _asked_features(
     rows = [i for i, edit in enumerate(asked.edits) if edit]
     paths = [samples.paths[asked.pictures[i]] for i in rows]
     watch.stage("Editing pictures", len(paths))
-    pixels = read_pictures(paths, base.spec, 1.0, watch.advance).pixels
+    pixels = read_all(paths, base.spec, 1.0, watch.advance)
     made = features[asked.pictures]
     made[rows] = base.features(edited(pixels, [asked.edits[i] for i in rows]))
     return made
@@ -182,6 +182,6 @@ def label_check(
     before = start_projection(prepared, 256).apply(prepared.features[rows])
     watch.stage("Asking by labels", len(rows))
     paths = [own.paths[i] for i in rows.tolist()]
-    pixels = read_pictures(paths, trained.spec, 1.0, watch.advance).pixels
+    pixels = read_all(paths, trained.spec, 1.0, watch.advance)
     after = trained.features(pixels)
     return LabelCheck(asked.answers(before, "before"), asked.answers(after, "after"))

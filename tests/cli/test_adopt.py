@@ -103,6 +103,7 @@ def test_better_worse_and_back(command: Run, index: Path, gallery: Path, weak: P
 
     back = command("adopt", "--roll-back", "-i", index)
     assert back.code == 0 and "Back to generation 1" in back.out
+    assert back.out.rstrip().endswith(f"cbir adopt --roll-back -i {index}")
     assert answers(command, index, photos) == before
     forth = json.loads(command("adopt", "--roll-back", "-i", index, "--json").out)
     assert forth["swapped"] and forth["embedded"] == 0

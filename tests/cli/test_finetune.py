@@ -114,6 +114,8 @@ def test_losses_are_listed(command: Command) -> None:
         (["{photos}", "--loss-option", "x=1"], "expected one of"),
         (["{photos}", "--layers", "blocks:x"], "layers: expected head"),
         (["{photos}", "--head", "svm"], "together with --layers head"),
+        (["{photos}", "--layers", "head", "--loss", "arcface"], "fits projection at once"),
+        (["{photos}", "--layers", "head", "--head", "svm", "--epochs", "3"], "--epochs: expected"),
         (["{photos}", "--batch", "12"], "CLASSESxIMAGES"),
         (["{photos}", "--augment", "zoom=1"], "expected NAME=NUMBER"),
         (["{photos}", "--augment", "flip=2"], "flip: expected 0 to 1"),

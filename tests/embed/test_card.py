@@ -102,3 +102,11 @@ def test_the_readme_has_it_all(card: ModelCard) -> None:
                  "| layers | head, last block |", "cbir adopt"):  # fmt: skip
         assert part in text
     assert card.headline()["recall@1"]["after"] == 0.75
+
+
+def test_a_label_that_is_no_unicode_is_written(tiny: Embedder, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    tiny.save(tmp_path / "e", ModelCard(**{**FIELDS, "data": {"labels": [odd]}}))
+    found = read_card(str(tmp_path / "e"))
+    assert found is not None and found.data["labels"] == [odd]
+    assert "| labels | caf? |" in (tmp_path / "e" / README).read_text(encoding="utf-8")

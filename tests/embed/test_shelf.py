@@ -35,9 +35,12 @@ def test_what_is_there(tiny: Embedder, tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("x")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / CARD).write_text("{")
+    (tmp_path / "worse").mkdir()
+    text = (tmp_path / "a" / CARD).read_text().replace('"feature_dims": 96', '"feature_dims": "x"')
+    (tmp_path / "worse" / CARD).write_text(text)
     found, failures = own_embedders([str(tmp_path), str(tmp_path / "a")])
     assert [one.name for one in found] == ["a", "b"]
-    assert [f.path for f in failures] == [str(tmp_path / "bad")]
+    assert [f.path for f in failures] == [str(tmp_path / name) for name in ("bad", "worse")]
     one = found[0]
     assert (one.fingerprint, one.feature_dims, one.spec) == (tiny.fingerprint, 96, tiny.spec)
     assert one.parameters == tiny.model.count_params() and one.card is None

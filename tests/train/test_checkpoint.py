@@ -63,6 +63,26 @@ def test_a_torn_state_is_said(tmp_path: Path) -> None:
         point.load()
 
 
+def test_a_state_that_was_cut_short_is_said(tmp_path: Path) -> None:
+    point = Checkpoint(str(tmp_path), {})
+    point.save(Progress([{}], 0, 1.0), {**arrays(0), "best": [np.array(1)]})
+    file = tmp_path / "epoch-0001.npz"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(UsageError, match="cannot be read .* Remove that folder"):
+        point.load()
+
+
+def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").write_bytes(b"mine")
+    (tmp_path / "dogs").mkdir()
+    point = Checkpoint(str(tmp_path), {})
+    with pytest.raises(UsageError, match="it holds cat.jpg. Name another result"):
+        point.load()
+    point.save(Progress([{}], 0, 1.0), {**arrays(0), "best": [np.array(1)]})
+    point.remove()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cat.jpg", "dogs"]
+
+
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OperationFailedError, match="cannot be written"):

@@ -19,6 +19,7 @@ from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples, from_folders
 from cbir.train.sampling import BatchSpec
 from cbir.train.split import SplitSpec
+from cbir.train.unlabelled import prepare_unlabelled, preset
 from cbir.train.validation import means
 
 GENTLE = Augmentation(crop=0.9, ratio=1, flip=0)
@@ -111,6 +112,56 @@ def test_a_training_with_other_settings_does_not_go_on(tuned: Tuned) -> None:
     tuned()
     with pytest.raises(UsageError, match="other settings .learning_rate differ"):
         tuned(replace(RECIPE, learning_rate=1e-3))
+
+
+def test_a_training_with_another_validation_does_not_go_on(
+    tuned: Tuned, prepared: Prepared, tiny: Embedder, tmp_path: Path
+) -> None:
+    tuned()
+    held = tuple(range(6))  # the first class, where the split was drawn before
+    other = replace(prepared.samples, held=held)
+    assert set(prepared.split.validation.tolist()) != set(held)
+    ready = prepare(other, tiny, RECIPE, None, Quiet())
+    with pytest.raises(UsageError, match="other settings .pictures differ"):
+        finetune(ready, tiny, RECIPE, str(tmp_path / "work"), Quiet())
+
+
+def test_more_batches_to_a_step_than_there_are_is_refused(tuned: Tuned) -> None:
+    with pytest.raises(UsageError, match="accumulate: expected at most 2"):
+        tuned(replace(RECIPE, accumulate=3))
+
+
+def test_time_before_a_cut_counts(tuned: Tuned) -> None:
+    def cut(figures: dict[str, float]) -> None:
+        raise Cut
+
+    with pytest.raises(Cut):
+        tuned(on_epoch=cut)
+    rest = tuned()
+    assert rest.resumed == 1
+    assert rest.seconds > sum(figures["seconds"] for figures in rest.progress.history)
+
+
+def test_validation_that_has_nothing_to_find_is_refused(prepared: Prepared, tiny: Embedder) -> None:
+    labels = ["lone", "single", *prepared.samples.labels[2:]]
+    alone = replace(prepared.samples, labels=tuple(labels), held=(0, 1))
+    with pytest.raises(UsageError, match="validation: expected pictures with another"):
+        prepare(alone, tiny, RECIPE, None, Quiet())
+
+
+def test_a_picture_that_vanishes_before_it_is_edited_is_said(
+    classes_of: Callable[..., Path], tiny: Embedder
+) -> None:
+    samples = from_folders(str(classes_of()))
+
+    class Vanishing(Quiet):
+        def stage(self, name: str, total: int | None = None) -> None:
+            if name == "Editing pictures":
+                for path in samples.paths:
+                    Path(path).unlink()
+
+    with pytest.raises(UsageError, match="cannot be read any more"):
+        prepare_unlabelled(samples, tiny, preset("simclr", {}), None, Vanishing())
 
 
 def test_the_seed_decides(tuned: Tuned) -> None:

@@ -48,6 +48,26 @@ def test_stages_are_runs_of_one_size(tiny: Embedder) -> None:
     assert runs[-1] == ["conv2", "relu2", "gap"]
 
 
+def test_gates_and_paddings_are_no_stages() -> None:
+    import keras
+    from keras import layers
+
+    entry = keras.Input((16, 16, 3))
+    x = entry
+    for stage in range(2):
+        for block in range(2):
+            name = f"s{stage}b{block}"
+            x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+            x = layers.Conv2D(4, 3, 2 if not block else 1, name=f"{name}_conv")(x)
+            gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+            gate = layers.Conv2D(4, 1, activation="sigmoid", name=f"{name}_gate")(gate)
+            x = layers.Multiply(name=f"{name}_out")([x, gate])
+    model = keras.Model(entry, layers.GlobalAveragePooling2D()(x))
+    runs = [{layer.name[:2] for layer in run if layer.weights} for run in stages(model.layers)]
+    assert runs == [set(), {"s0"}, {"s1"}]
+    assert freeze(model, "last") == (4, 8)
+
+
 @pytest.mark.parametrize("plan", ["", "blocks:0", "blocks:x", "share:0", "share:2", "from:", "a:b"])
 def test_what_is_no_plan_is_refused(plan: str) -> None:
     with pytest.raises(UsageError, match="layers: expected head, last"):

@@ -10,6 +10,7 @@ from cbir.embed import Embedder, fit
 from cbir.train.freezing import flat_layers
 from cbir.train.network import (
     feature_head,
+    own_copy,
     set_precision,
     to_embedder,
     unit_features,
@@ -37,8 +38,23 @@ def test_a_head_begins_at_the_projection(tiny: Embedder, pixels: Pixels) -> None
     assert np.allclose(unit_features(alone, features), expected, atol=1e-4)
     longer = unit_features(with_head(tiny, start, 9, 0), pixels)
     assert longer.shape == (40, 9)
+    assert np.allclose(longer @ longer.T, expected @ expected.T, atol=0.01)
     again = with_head(tiny, None, 9, 3).get_layer("head").get_weights()[0]
     assert np.allclose(again.T @ again, np.eye(9), atol=1e-5)
+
+
+def test_an_embedder_that_was_trained_is_trained_again(tiny: Embedder, pixels: Pixels) -> None:
+    made = tiny
+    for _ in range(3):
+        own = Embedder(made.spec, own_copy(made.model))
+        made = to_embedder(with_head(own, None, 6, 0), made)
+    assert made.features(pixels).shape == (40, 6)
+    kernel, bias = np.eye(6, 4, dtype=np.float32), np.zeros(4, np.float32)
+    assert np.allclose(
+        unit_features(with_layer(made.model, kernel, bias), pixels),
+        unit(made.features(pixels) @ kernel), atol=1e-4,
+    )  # fmt: skip
+    assert [layer.name for layer in made.model.layers].count("head") == 1
 
 
 def test_no_head_is_the_features_themselves(tiny: Embedder, pixels: Pixels) -> None:

@@ -123,3 +123,10 @@ def test_too_little_is_refused(labels: Ids, spec: SplitSpec, message: str) -> No
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="expected .* received"):
         SplitSpec(**wrong)  # type: ignore[arg-type]
+
+
+def test_many_classes_with_one_picture_leave_few_to_ask_about() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 2, 3, 3, *range(4, 40)], np.int64)
+    made = split(labels, np.arange(len(labels)), SplitSpec("class"))
+    assert len(np.unique(labels[made.validation])) == 2
+    assert len(made.validation) == 4 and len(made.train) == len(labels) - 4
