@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 @click.option("--unlabelled", metavar="METHOD",
               help="Learn without labels: simclr, clusters or self-queries. Labels, where some "
               "are known, only check the result.")  # fmt: skip
+@click.option("--force", is_flag=True,
+              help="With --unlabelled: save the embedder even where a check "
+              "is worse.")  # fmt: skip
 @click.option("--layers", metavar="PLAN", show_default="share:0.67",
               help="What learns: head (a linear layer on frozen features: seconds), last (the last "
               "stage), blocks:N, share:X, all, from:LAYER, or a pattern of names.")  # fmt: skip
@@ -89,7 +92,8 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     validation: whole classes where there are 20 or more, so that what is measured is how well it
     does on things it never saw, else pictures of each class. Near-duplicates never lie on both
     sides. The best epoch counts, and is compared with the plain embedder on the same queries; where
-    it is not better, that is said.
+    it is not better, that is said. As the epoch was chosen on these queries, the gain is a little
+    flattered: cbir adopt asks the gallery itself.
 
     A run that was cut off goes on when the same command is given again, to the same result.
 
@@ -99,7 +103,7 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     cbir adopt embedders/mine -i INDEX                    use it for an index, if it is better
     """
     from cbir.cli.benchmark.common import check_html
-    from cbir.cli.output import EXIT_SKIPPED, failures, quit_with, result
+    from cbir.cli.output import EXIT_FAULTS, EXIT_SKIPPED, failures, note, quit_with, result
     from cbir.embed.package import check_free
 
     check_html(options["html"])
@@ -109,6 +113,7 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     base = _base(options)
     outcome = _train(samples, base, recipe, options)
     from cbir.cli.finetune_report import as_json, as_text
+    from cbir.train.results import refused
 
     if options["html"]:
         from cbir.cli.finetune_html import write_report
@@ -118,6 +123,12 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     failures(skipped)
     report = as_json if options["as_json"] else as_text
     result(report(outcome, recipe, options["output"]))
+    if refused(outcome, recipe) and not options["force"]:
+        note(
+            f"Not saved. The same command with --force saves it, without training again; "
+            f"{options['output']}.training may be removed."
+        )
+        quit_with(EXIT_FAULTS)
     if skipped and options["strict"]:
         quit_with(EXIT_SKIPPED)
 
@@ -231,7 +242,7 @@ def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, 
     from cbir.cli.finetune_report import epoch_line, split_lines
     from cbir.cli.output import Bar, note
     from cbir.train.finetune import finetune
-    from cbir.train.results import card_of
+    from cbir.train.results import card_of, refused
 
     with FeatureCache(default_cache()) as cache, Bar() as bar:
         prepared = _prepared(samples, base, recipe, cache, bar)
@@ -249,6 +260,7 @@ def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, 
             from cbir.train.unlabelled import label_check
 
             outcome.check = label_check(samples, prepared, base, outcome.embedder, bar)
-    outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
-    outcome.finish()
+    if options["force"] or not refused(outcome, recipe):
+        outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
+        outcome.finish()
     return outcome

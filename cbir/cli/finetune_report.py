@@ -124,7 +124,8 @@ def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
         )
     else:
         lines.append(f"Fitted in {human_duration(outcome.seconds)}.")
-    lines.append(f"Embedder: {output} ({outcome.embedder.feature_dims} dims)")
+    if not (recipe.unlabelled and word == "worse"):
+        lines.append(f"Embedder: {output} ({outcome.embedder.feature_dims} dims)")
     if word in ("better", "unknown"):
         lines.append(f"Next: cbir adopt {output} -i INDEX")
     return "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cbir.config import EmbedderSpec
-from cbir.errors import UsageError
+from cbir.errors import OperationFailedError, UsageError
 from cbir.evaluate.embedding import reference
 from cbir.images import LoadOptions, load
 from cbir.types import Failure, ImageRef, Pixels
@@ -79,9 +79,27 @@ def read_all(
 def _room(shape: tuple[int, int, int, int]) -> Pixels:
     if int(np.prod(shape, dtype=np.int64)) <= IN_MEMORY:
         return np.empty(shape, np.uint8)
-    handle, name = tempfile.mkstemp(prefix="cbir-pictures-")
-    os.close(handle)
-    mapped = np.memmap(name, np.uint8, "w+", shape=shape)
+    size = int(np.prod(shape, dtype=np.int64))
+    try:
+        handle, name = tempfile.mkstemp(prefix="cbir-pictures-")
+        try:
+            if hasattr(os, "posix_fallocate"):  # else a full disk would end the process later
+                os.posix_fallocate(handle, 0, size)
+        except OSError:
+            os.unlink(name)
+            raise
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise OperationFailedError(
+            f"The decoded pictures need {size / 1e9:.1f} GB in {tempfile.gettempdir()} "
+            f"({error.strerror or error}). Free space there, or name another folder with TMPDIR."
+        ) from None
+    mapped = (
+        np.memmap(name, np.uint8, "r+", shape=shape)
+        if os.path.getsize(name)
+        else np.memmap(name, np.uint8, "w+", shape=shape)
+    )
     try:
         os.unlink(name)  # the mapping keeps it; it goes with the process
     except OSError:  # Windows keeps a mapped file: the system's temporary folder is cleaned there

@@ -60,6 +60,11 @@ def joint_verdict(outcome: Outcome, recipe: Recipe) -> str:
     return "better" if "better" in words else words[0]
 
 
+def refused(outcome: Outcome, recipe: Recipe) -> bool:
+    """Whether the embedder is not to be kept: trained without labels, and a check is worse."""
+    return bool(recipe.unlabelled) and joint_verdict(outcome, recipe) == "worse"
+
+
 def split_numbers(prepared: Prepared) -> dict[str, Any]:
     """The split in numbers."""
     labels, made = prepared.samples.numbers(), prepared.split

@@ -161,11 +161,14 @@ def _images(labels: Ids, groups: Ids, share: float, rng: np.random.Generator) ->
         order = rng.permutation(np.unique(groups[rows]))
         wanted = max(1, round(share * len(rows)))
         taken = 0
-        for group in order[:-1].tolist():
+        sizes = {int(g): int((groups[rows] == g).sum()) for g in order}
+        least = min(sizes.values())
+        for group in order.tolist() if len(order) > 1 else []:
             if taken >= wanted:
                 break
             members = rows[groups[rows] == group]
-            if taken and taken + len(members) > 1.5 * wanted:
+            most = max(1.5 * wanted, least)  # a large group goes to the training part
+            if taken + len(members) > min(most, len(rows) - 1):
                 continue
             chosen[members] = True
             taken += len(members)

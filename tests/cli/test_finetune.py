@@ -180,7 +180,7 @@ def test_without_labels(
     done = command(
         "finetune", photos, "--unlabelled", method, "-o", tmp_path / "made", "--embedder", base,
         "--epochs", "1", "--dims", "8", "--batch", "6x2", "--layers", "all", "--duplicate-score",
-        "1",
+        "1", "--force",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "edited copies" in done.out and "by labels" in done.out
@@ -199,3 +199,17 @@ def test_without_labels_few_pictures_and_unknown_methods_are_refused(
     assert done.code == 2 and "at least 40 pictures" in done.err
     done = command("finetune", few, "--unlabelled", "byol", *made)
     assert done.code == 2 and "expected one of simclr" in done.err
+
+
+def test_without_labels_what_is_worse_is_not_saved_unless_forced(
+    command: Command, photos: Path, base: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "made"
+    spoil = ("finetune", photos, "--unlabelled", "clusters", "-o", out, "--embedder", base,
+             "--epochs", "1", "--dims", "1", "--duplicate-score", "1")  # fmt: skip
+    done = command(*spoil)
+    assert done.code == 6 and "Not saved" in done.err and "a check is worse" in done.out
+    assert not out.exists() and "Embedder:" not in done.out
+    forced = command(*spoil, "--force")
+    assert forced.code == 0 and "epoch 1/1" not in forced.err
+    assert Embedder.load(out).feature_dims == 1

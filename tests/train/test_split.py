@@ -130,3 +130,13 @@ def test_many_classes_with_one_picture_leave_few_to_ask_about() -> None:
     made = split(labels, np.arange(len(labels)), SplitSpec("class"))
     assert len(np.unique(labels[made.validation])) == 2
     assert len(made.validation) == 4 and len(made.train) == len(labels) - 4
+
+
+def test_by_image_a_large_group_stays_to_train_on() -> None:
+    labels = np.zeros(51, np.int64)
+    labels = np.concatenate((labels, np.ones(10, np.int64)))
+    groups = np.concatenate((np.zeros(50, np.int64), np.arange(1, 12)))
+    for seed in range(5):
+        made = split(labels, groups, SplitSpec("image", 0.2, seed=seed))
+        assert (labels[made.train] == 0).sum() == 50
+        assert 1 <= (labels[made.validation] == 1).sum() <= 3
