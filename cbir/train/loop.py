@@ -144,10 +144,10 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
     own = Embedder(base.spec, own_copy(base.model))
     network = with_head(own, start, recipe.dims, recipe.seed)
     learning, layers = freeze(own.model, recipe.layers, recipe.train_norms)
-    if not learning and not recipe.dims:
+    if not learning:
         raise UsageError(
-            f"layers: {recipe.layers} with dims 0 leaves nothing to learn. Give --dims 256, or "
-            "more layers."
+            f"layers: {recipe.layers} leaves no layer of the network to learn (BatchNorm stays as "
+            "it is, but with --train-norms). Name more layers, or give --layers head."
         )
     if recipe.precision != "float32":
         set_precision(network, recipe.precision)

@@ -62,7 +62,7 @@ def prepare(
         )
     return Prepared(
         kept, features, tuple(found.contents[i] for i in good),
-        tuple(failure for _, failure in found.failed), made, asked,
+        (*samples.failures, *(failure for _, failure in found.failed)), made, asked,
         None if asked is None else features[asked.pictures], int((labels < 0).sum()),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from cbir.errors import UsageError
 from cbir.evaluate.ground_truth import chosen_rows, read_manifest
 from cbir.images import scan
 from cbir.query import read_sidecar
-from cbir.types import Ids
+from cbir.types import Failure, Ids
 
 SAME = frozenset({"1", "true", "yes", "same"})
 DIFFERENT = frozenset({"0", "false", "no", "different"})
@@ -25,7 +25,8 @@ class Samples:
     `paths` are absolute; `labels` one a picture, "" where nothing is known of it (it is not
     trained on with labels). `apart` are pairs of labels that someone said are different: they are
     put into one batch, where they teach most. `held` are the places of pictures that someone kept
-    for validation; where there are none, a split is drawn.
+    for validation; where there are none, a split is drawn. `failures` are folders and files that
+    could not even be looked at.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Samples:
     labels: tuple[str, ...]
     apart: tuple[tuple[str, str], ...] = ()
     held: tuple[int, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -55,18 +57,21 @@ class Samples:
             tuple(self.labels[i] for i in rows),
             self.apart,
             tuple(place for place, i in enumerate(rows) if i in held),
+            self.failures,
         )
 
 
 def from_folders(folder: str) -> Samples:
     """The parent folder, relative to `folder`, is the class. UsageError where there is no image."""
-    refs = scan(folder).refs
+    found = scan(folder)
+    refs = found.refs
     if not refs:
         raise UsageError(f"Expected a folder with a folder of images for each class: {folder}.")
     return Samples(
         os.path.basename(os.path.abspath(folder)),
         tuple(ref.file for ref in refs),
         tuple(os.path.dirname(ref.path) or os.path.basename(ref.root) for ref in refs),
+        failures=tuple(found.failures),
     )
 
 

@@ -88,7 +88,7 @@ def prepare_unlabelled(
     asked = _protocol(named, made, recipe) if len(made.validation) else None
     return Prepared(
         named, features, tuple(found.contents[i] for i in good),
-        tuple(failure for _, failure in found.failed), made, asked,
+        (*samples.failures, *(failure for _, failure in found.failed)), made, asked,
         None if asked is None else _asked_features(asked, named, features, base, watch), 0,
     )  # fmt: skip
 

@@ -140,3 +140,12 @@ def test_by_image_a_large_group_stays_to_train_on() -> None:
         made = split(labels, groups, SplitSpec("image", 0.2, seed=seed))
         assert (labels[made.train] == 0).sum() == 50
         assert 1 <= (labels[made.validation] == 1).sum() <= 3
+
+
+def test_many_equal_pictures_are_one_group() -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(6, 8)).astype(np.float32)[np.repeat(np.arange(6), 400)]
+    order = rng.permutation(2400)
+    found = duplicate_groups(features[order], 0.95)
+    assert found.max() == 5
+    assert all(len(set(found[order // 400 == g].tolist())) == 1 for g in range(6))
