@@ -33,7 +33,7 @@ test: $(VENV)/installed-dev ## run the tests, in two processes (under 10 minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-dev ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 check: $(VENV)/installed-dev ## ruff, mypy, docs in step
 	$(BIN)/ruff format --check .
