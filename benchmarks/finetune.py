@@ -259,9 +259,10 @@ HALVINGS = (0, 1)
 def fold_tasks(data: Path) -> list[Task]:
     """Grocery's seen classes cut into halves, twice: learn from one half, ask about the other.
 
-    As many classes are asked as possible, since few are easy to tell apart. Queries are the val pictures of the fold's classes, the gallery their training pictures, as the
-    unseen classes are asked; those are not looked at, so recipes may be chosen here. (Leaving one
-    training picture out would ask for shots of the same moment: frozen features find .99 of them.)
+    As many classes are asked as possible, since few are easy to tell apart. Queries are the val
+    pictures of the asked classes, the gallery their training pictures, as the unseen classes are
+    asked; those are not looked at, so recipes may be chosen here. (Leaving one training picture out
+    would ask for shots of the same moment: frozen features find .99 of them.)
     """
     file = str(data / "grocery" / "manifest.csv")
     rows = [r for r in read_manifest(file) if r.columns["class_split"] == "seen"]
