@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cbir.train.optimizer import Cosine, GroupedAdamW
+from cbir.train.optimizer import Cosine, GroupedAdamW, ready
 from cbir.train.scratch_recipe import ScratchRecipe
 from cbir.types import Ids, Pixels, Vectors
 
@@ -62,9 +62,7 @@ def compiled(network: Any, shares: list[float], recipe: ScratchRecipe, steps: in
         if recipe.decay:
             flat = [v for v in learner.trainable_variables if len(v.shape) < 2]
             optimizer.exclude_from_weight_decay(var_list=flat)
-    optimizer.build(learner.trainable_variables)
-    backend = keras.backend.backend()
-    learner.compile(optimizer, jit_compile=False if backend == "tensorflow" else "auto")
+    ready(learner, optimizer)
     return learner
 
 

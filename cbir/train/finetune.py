@@ -19,6 +19,7 @@ from cbir.embed.quiet import quiet
 from cbir.evaluate.protocol import Answers
 from cbir.train.checkpoint import Checkpoint, Progress
 from cbir.train.devices import spread
+from cbir.train.freezing import flat_layers
 from cbir.train.head import Labelled, fit_head
 from cbir.train.prepared import Prepared, base_answers
 from cbir.train.recipe import Recipe
@@ -111,17 +112,11 @@ def _closed_form(prepared: Prepared, base: Embedder, recipe: Recipe) -> Outcome:
             values = prepared.features[rows] @ layer.kernel + layer.bias
             right = layer.classes[values.argmax(axis=1)] == prepared.samples.numbers()[rows]
             notes["accuracy"] = float(right.mean())
-    weighty = sum(bool(inner.weights) for inner in _flat(base.model))
+    weighty = sum(bool(inner.weights) for inner in flat_layers(base.model))
     return Outcome(
         embedder, prepared, Progress(), base_answers(prepared), after, (0, weighty), 0,
         time.perf_counter() - start, notes,
     )  # fmt: skip
-
-
-def _flat(model: Any) -> list[Any]:
-    from cbir.train.freezing import flat_layers
-
-    return flat_layers(model)
 
 
 def _key(prepared: Prepared, base: Embedder, recipe: Recipe) -> dict[str, Any]:

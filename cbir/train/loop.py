@@ -26,7 +26,7 @@ from cbir.train.network import (
     with_head,
     with_layer,
 )
-from cbir.train.optimizer import Cosine, GroupedAdamW
+from cbir.train.optimizer import Cosine, GroupedAdamW, ready
 from cbir.train.pictures import MARGIN, read_all
 from cbir.train.prepared import Prepared, start_projection
 from cbir.train.recipe import Recipe
@@ -172,7 +172,4 @@ def _compiled(network: Any, criterion: Any, recipe: Recipe, steps: int) -> Any:
     )  # fmt: skip
     if recipe.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(learner.trainable_variables)
-    backend = keras.backend.backend()
-    learner.compile(optimizer, jit_compile=False if backend == "tensorflow" else "auto")
-    return learner
+    return ready(learner, optimizer)

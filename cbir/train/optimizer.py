@@ -69,3 +69,11 @@ class GroupedAdamW(keras.optimizers.Adam):
         if self.decay and len(variable.shape) > 1 and factor <= 1:
             self.assign_sub(variable, variable * (rate * self.decay))
         super().update_step(gradient, variable, rate)
+
+
+def ready(learner: Any, optimizer: Any) -> Any:
+    """The learner, compiled for `fit`; on TensorFlow without XLA, which is slower on a CPU."""
+    optimizer.build(learner.trainable_variables)
+    backend = keras.backend.backend()
+    learner.compile(optimizer, jit_compile=False if backend == "tensorflow" else "auto")
+    return learner

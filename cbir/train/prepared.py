@@ -8,7 +8,7 @@ from cbir.catalog import FeatureCache
 from cbir.config import IndexSpec
 from cbir.embed import Embedder, Projection, fit
 from cbir.errors import UsageError
-from cbir.evaluate.embedding import Embedded, embed_files
+from cbir.evaluate.embedding import embed_files
 from cbir.evaluate.protocol import Answers
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples
@@ -35,15 +35,34 @@ class Prepared:
     unlabelled: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """The samples that could be read, their base features float32 (n, f) and contents; the rest."""
+
+    samples: Samples
+    features: Vectors
+    contents: tuple[bytes, ...]
+    failures: tuple[Failure, ...]
+
+
+def look_at(samples: Samples, base: Embedder, cache: FeatureCache | None, watch: Watcher) -> Seen:
+    """Embed all pictures by the base embedder; those that cannot be used are in `failures`."""
+    watch.stage("Looking at the pictures", len(samples))
+    found = embed_files(samples.paths, base, cache, watch.advance)
+    bad = {row for row, _ in found.failed}
+    good = [i for i in range(len(samples)) if i not in bad]
+    return Seen(
+        samples.take(good), found.features[good], tuple(found.contents[i] for i in good),
+        (*samples.failures, *(failure for _, failure in found.failed)),
+    )  # fmt: skip
+
+
 def prepare(
     samples: Samples, base: Embedder, recipe: Recipe, cache: FeatureCache | None, watch: Watcher
 ) -> Prepared:
     """Base features, near-duplicate groups and the split. UsageError where that cannot be."""
-    watch.stage("Looking at the pictures", len(samples))
-    found: Embedded = embed_files(samples.paths, base, cache, watch.advance)
-    bad = {row for row, _ in found.failed}
-    good = [i for i in range(len(samples)) if i not in bad]
-    kept, features = samples.take(good), found.features[good]
+    seen = look_at(samples, base, cache, watch)
+    kept, features = seen.samples, seen.features
     labels = kept.numbers()
     if len(kept.classes()) < 2:
         raise UsageError(
@@ -61,8 +80,7 @@ def prepare(
             "without validation (--val-share 0, no --val-where)."
         )
     return Prepared(
-        kept, features, tuple(found.contents[i] for i in good),
-        (*samples.failures, *(failure for _, failure in found.failed)), made, asked,
+        kept, features, seen.contents, seen.failures, made, asked,
         None if asked is None else features[asked.pictures], int((labels < 0).sum()),
     )  # fmt: skip
 

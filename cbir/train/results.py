@@ -80,28 +80,37 @@ def split_numbers(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
-    """The model card of a training's result."""
+def data_of(prepared: Prepared) -> dict[str, Any]:
+    """What a model card says of the pictures."""
+    classes = prepared.samples.classes()
+    return {
+        "source": prepared.samples.name, "images": len(prepared.samples), "classes": len(classes),
+        "near_duplicates": split_numbers(prepared)["left_out"], "skipped": len(prepared.failures),
+        "labels": list(classes)[:MOST_LABELS],
+    }  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """What a model card says of the software."""
     import keras
 
+    return {"cbir": cbir.__version__, "keras": keras.version(),
+            "backend": keras.backend.backend(), "numpy": np.__version__,
+            "python": platform.python_version()}  # fmt: skip
+
+
+def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
+    """The model card of a training's result."""
     prepared = outcome.prepared
     numbers = split_numbers(prepared)
     by = "whole classes" if numbers["by_class"] else "images"
     spec = base.spec
-    backend = keras.backend.backend()
-    versions = {"cbir": cbir.__version__, "keras": keras.version(), "backend": backend,
-                "numpy": np.__version__, "python": platform.python_version()}  # fmt: skip
     return ModelCard(
         title=f"{spec.backbone}, fine-tuned on {prepared.samples.name}",
         base=f"{spec.backbone} ({spec.weights}, {spec.input_size} px, {spec.resize})",
         base_fingerprint=base.fingerprint,
         licence=backbone_info(spec.backbone).licence if spec.backbone in names() else "unknown",
-        data={
-            "source": prepared.samples.name, "images": len(prepared.samples),
-            "classes": len(prepared.samples.classes()), "near_duplicates": numbers["left_out"],
-            "skipped": len(prepared.failures),
-            "labels": list(prepared.samples.classes())[:MOST_LABELS],
-        },
+        data=data_of(prepared),
         splits={
             "train": {"images": numbers["train"], "classes": numbers["train_classes"]},
             **({"validation": {"images": numbers["validation"],
@@ -111,7 +120,7 @@ def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
         recipe=_settings(outcome, recipe),
         figures=figures_of(outcome),
         seconds=round(outcome.seconds, 1),
-        versions=versions,
+        versions=versions(),
     )  # fmt: skip
 
 

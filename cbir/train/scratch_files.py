@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-import cbir
 from cbir.config import EmbedderSpec
 from cbir.embed import ModelCard, Projection
 from cbir.evaluate.protocol import Answers
 from cbir.train.pictures import MARGIN, read_all
 from cbir.train.prepared import Prepared, base_answers
-from cbir.train.results import MOST_LABELS, split_numbers
+from cbir.train.results import data_of, split_numbers, versions
 from cbir.train.scratch import Labelled, Lesson, Trained
 from cbir.train.scratch_recipe import ScratchRecipe
 from cbir.train.validation import means
@@ -96,8 +94,6 @@ def card_of(
     prepared: Prepared, trained: Trained, figures: Mapping[str, Mapping[str, float]]
 ) -> ModelCard:
     """The model card: data, split, recipe; accuracy and retrieval on validation."""
-    import keras
-
     numbers, recipe, samples = split_numbers(prepared), trained.recipe, prepared.samples
     found = {
         name: {"after": round(value, 6)}
@@ -111,11 +107,7 @@ def card_of(
         base=f"{recipe.backbone} (initial weights, {recipe.input_size} px, {recipe.resize})",
         base_fingerprint="",
         licence="none: initial weights",
-        data={
-            "source": samples.name, "images": len(samples), "classes": len(samples.classes()),
-            "near_duplicates": numbers["left_out"], "skipped": len(prepared.failures),
-            "labels": list(samples.classes())[:MOST_LABELS],
-        },
+        data=data_of(prepared),
         splits={
             "train": {"images": numbers["train"], "classes": numbers["train_classes"]},
             **({"validation": validation} if prepared.validation is not None else {}),
@@ -124,7 +116,5 @@ def card_of(
                 "epochs_run": trained.progress.epochs},
         figures={"validation": found} if found else {},
         seconds=round(trained.seconds, 1),
-        versions={"cbir": cbir.__version__, "keras": keras.version(),
-                  "backend": keras.backend.backend(), "numpy": np.__version__,
-                  "python": platform.python_version()},
+        versions=versions(),
     )  # fmt: skip

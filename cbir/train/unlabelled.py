@@ -23,12 +23,11 @@ import numpy as np
 from cbir.catalog import FeatureCache
 from cbir.embed import Embedder
 from cbir.errors import UsageError
-from cbir.evaluate.embedding import embed_files
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.images.augment import Augmentation
 from cbir.images.edits import EDITS
 from cbir.train.pictures import read_all
-from cbir.train.prepared import Prepared, start_projection
+from cbir.train.prepared import Prepared, look_at, start_projection
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples
 from cbir.train.sampling import BatchSpec
@@ -71,24 +70,20 @@ def prepare_unlabelled(
 
     Labels of the samples are not looked at. UsageError where there are fewer than 40 pictures.
     """
-    watch.stage("Looking at the pictures", len(samples))
-    found = embed_files(samples.paths, base, cache, watch.advance)
-    bad = {row for row, _ in found.failed}
-    good = [i for i in range(len(samples)) if i not in bad]
-    if len(good) < LEAST:
+    seen = look_at(samples, base, cache, watch)
+    kept, features = seen.samples, seen.features
+    if len(kept) < LEAST:
         raise UsageError(
             f"unlabelled: expected at least {LEAST} pictures that can be read; received "
-            f"{len(good)}. Add more pictures."
+            f"{len(kept)}. Add more pictures."
         )
-    kept, features = samples.take(good), found.features[good]
     groups = duplicate_groups(features, recipe.split.duplicate)
     made = _split(groups, recipe)
     labels = _labels(features, groups, made, recipe)
     named = replace(kept, labels=labels)
     asked = _protocol(named, made, recipe) if len(made.validation) else None
     return Prepared(
-        named, features, tuple(found.contents[i] for i in good),
-        (*samples.failures, *(failure for _, failure in found.failed)), made, asked,
+        named, features, seen.contents, seen.failures, made, asked,
         None if asked is None else _asked_features(asked, named, features, base, watch), 0,
     )  # fmt: skip
 
