@@ -75,6 +75,10 @@ if TYPE_CHECKING:
               "images.")  # fmt: skip
 @click.option("--val-share", type=float, metavar="X", help="Share for validation; 0: none. "
               "Default: 0.2.")  # fmt: skip
+@click.option("--refit/--no-refit", default=None,
+              help="Where it helped, train once more on all pictures, those of validation too "
+              "(twice the time), and save that. Default: yes, but not with --val-where.",
+              )  # fmt: skip
 @click.option("--duplicate-score", type=float, metavar="X",
               help="Pictures that score this or more never lie on both sides. Default: 0.9.",
               )  # fmt: skip
@@ -93,7 +97,8 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     does on things it never saw, else pictures of each class. Near-duplicates never lie on both
     sides. The best epoch counts, and is compared with the plain embedder on the same queries; where
     it is not better, that is said. As the epoch was chosen on these queries, the gain is a little
-    flattered: cbir adopt asks the gallery itself.
+    flattered: cbir adopt asks the gallery itself. Where it helped, the training is done once more,
+    for as many epochs, on all pictures, those of validation too, and that embedder is saved.
 
     A run that was cut off goes on when the same command is given again, to the same result.
 
@@ -155,7 +160,7 @@ def _recipe(options: dict[str, Any]) -> Recipe:
     named = {
         "layers", "head", "loss", "memory", "dims", "epochs", "patience", "learning_rate",
         "accumulate", "devices", "precision", "seed", "head_factor", "loss_factor", "warm",
-        "wait", "decay",
+        "wait", "decay", "refit",
     }  # fmt: skip
     changes: dict[str, Any] = {k: options[k] for k in named if options[k] is not None}
     changes["train_norms"] = options["train_norms"]

@@ -65,10 +65,14 @@ def report_of(outcome: Outcome, recipe: Recipe) -> TrainingReport:
 
 
 def _notes(outcome: Outcome) -> tuple[str, ...]:
+    from cbir.cli.finetune_report import refit_line
     from cbir.present import count
 
     failed = len(outcome.prepared.failures)
-    return (f"{count(failed, 'file')} could not be read, and took no part.",) if failed else ()
+    lines = [f"{count(failed, 'file')} could not be read, and took no part."] if failed else []
+    if outcome.refit is not None:
+        lines.append(refit_line(outcome.refit))
+    return tuple(lines)
 
 
 def _checks(outcome: Outcome, recipe: Recipe) -> tuple[Check, ...]:

@@ -79,7 +79,9 @@ def _single(prepared: Prepared) -> int:
 
 def epoch_line(figures: dict[str, float], recipe: Recipe) -> str:
     """One epoch in a line."""
-    parts = [f"epoch {figures['epoch']:.0f}/{recipe.epochs}", f"loss {figures['loss']:.3f}"]
+    again = "all pictures, " if "of" in figures else ""
+    epochs = figures.get("of", float(recipe.epochs))
+    parts = [f"{again}epoch {figures['epoch']:.0f}/{epochs:.0f}", f"loss {figures['loss']:.3f}"]
     parts += [f"{name} {number(figures[name])}" for name in ("recall@1", "mAP", "MAP@R")
               if name in figures]  # fmt: skip
     return "  ".join([*parts, f"{figures['seconds']:.0f} s"])
@@ -124,11 +126,27 @@ def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
         )
     else:
         lines.append(f"Fitted in {human_duration(outcome.seconds)}.")
+    if outcome.refit is not None:
+        lines.append(refit_line(outcome.refit))
     if not (recipe.unlabelled and word == "worse"):
         lines.append(f"Embedder: {output} ({outcome.embedder.feature_dims} dims)")
     if word in ("better", "unknown"):
         lines.append(f"Next: cbir adopt {output} -i INDEX")
     return "\n".join(lines) + "\n"
+
+
+def refit_line(refit: Outcome) -> str:
+    """What was done once more, on what."""
+    from cbir.present import count
+    from cbir.train.results import split_numbers
+
+    found = split_numbers(refit.prepared)
+    how = f" for {count(refit.progress.epochs, 'epoch')}" if refit.progress.epochs else ""
+    return (
+        f"Then trained once more{how} on all {count(found['train'], 'picture')} of "
+        f"{count(found['train_classes'], 'class', 'classes')}: that is the embedder. The figures "
+        "are of the first training, which did not see the validation pictures."
+    )
 
 
 def sentence(outcome: Outcome, recipe: Recipe) -> str:
@@ -157,6 +175,16 @@ def signed(value: float) -> str:
     return number(value) if value < 0 else f"+{number(value)}"
 
 
+def _refit(refit: Outcome | None) -> dict[str, Any] | None:
+    from cbir.train.results import split_numbers
+
+    if refit is None:
+        return None
+    found = split_numbers(refit.prepared)
+    return {"images": found["train"], "classes": found["train_classes"],
+            "epochs": refit.progress.history}  # fmt: skip
+
+
 def as_json(outcome: Outcome, recipe: Recipe, output: str) -> str:
     """Everything, for machines."""
     from cbir.train.results import figures_of, joint_verdict, split_numbers
@@ -174,6 +202,7 @@ def as_json(outcome: Outcome, recipe: Recipe, output: str) -> str:
         "epochs": outcome.progress.history,
         "best_epoch": outcome.progress.best + 1 if outcome.progress.epochs else None,
         "resumed_epochs": outcome.resumed,
+        "refit": _refit(outcome.refit),
         "notes": dict(outcome.notes),
         "recipe": recipe.to_dict(),
         "failures": [{"path": f.path, "reason": f.reason} for f in outcome.prepared.failures],

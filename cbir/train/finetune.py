@@ -1,7 +1,8 @@
 """Fine-tuning: embedder, labelled pictures and recipe in; a better embedder out, or a plain no.
 
 Read and split the pictures, train epoch by epoch with a checkpoint after each, keep the best
-weights by MAP@R on validation, measure before and after on the same queries.
+weights by MAP@R on validation, measure before and after on the same queries. Where that helped,
+train once more for as many epochs on all pictures, those of validation too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from cbir.train.checkpoint import Checkpoint, Progress
 from cbir.train.devices import spread
 from cbir.train.freezing import flat_layers
 from cbir.train.head import Labelled, fit_head
-from cbir.train.prepared import Prepared, base_answers
+from cbir.train.prepared import Prepared, base_answers, with_all
 from cbir.train.recipe import Recipe
 from cbir.train.repeatable import repeatable
-from cbir.train.validation import LabelCheck
+from cbir.train.validation import LabelCheck, means
 from cbir.train.watcher import Watcher
 
 
@@ -37,7 +38,9 @@ class Outcome:
     those with weights: how many learned, of how many. `resumed` epochs came from a checkpoint;
     `seconds` count them too.
     `notes` say how a head in closed form was chosen. `check` is what known
-    labels say of a training without them. Call `finish` once the embedder is saved.
+    labels say of a training without them. `refit` is the second training, on all pictures, whose
+    embedder this then is; figures and answers are of the first, which did not see those of
+    validation. Call `finish` once the embedder is saved.
     """
 
     embedder: Embedder
@@ -51,11 +54,14 @@ class Outcome:
     notes: Mapping[str, float] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
     check: LabelCheck | None = None
+    refit: Outcome | None = None
 
     def finish(self) -> None:
         """The result is safe: the training's state goes."""
         if self.checkpoint is not None:
             self.checkpoint.remove()
+        if self.refit is not None:
+            self.refit.finish()
 
 
 def finetune(
@@ -68,9 +74,41 @@ def finetune(
 ) -> Outcome:
     """Train on the prepared samples; `work` is the folder of the checkpoint, gone at the end.
 
-    A training of the same recipe, pictures and base that was cut off goes on from its last epoch,
-    to the same result. Raises UsageError (settings do not fit), OperationFailedError (the disk).
+    `on_epoch` is told the figures of each epoch; those of the second training also say "of", the
+    number of epochs there will be. A training of the same recipe, pictures and base that was cut
+    off goes on from its last epoch, to the same result.
+
+    Raises UsageError (settings do not fit), OperationFailedError (the disk).
     """
+    first = _once(prepared, base, recipe, work, watch, on_epoch)
+    wanted = recipe.refit and not recipe.unlabelled and not prepared.samples.held
+    if not wanted or not improved(first, recipe):
+        return first
+    again = replace(recipe, epochs=max(1, first.progress.best + 1), patience=0)
+
+    def told(figures: dict[str, float]) -> None:
+        on_epoch({**figures, "of": float(again.epochs)})
+
+    second = _once(with_all(prepared), base, again, f"{work}.refit", watch, told)
+    return replace(
+        first, embedder=second.embedder, refit=second, seconds=first.seconds + second.seconds,
+        resumed=first.resumed + second.resumed, notes={**first.notes, **second.notes},
+    )  # fmt: skip
+
+
+def improved(outcome: Outcome, recipe: Recipe) -> bool:
+    """Whether the mean of the deciding metric rose on validation; False without validation."""
+    if outcome.before is None or outcome.after is None:
+        return False
+    name = recipe.deciding
+    return means(outcome.after)[name] > means(outcome.before)[name]
+
+
+def _once(
+    prepared: Prepared, base: Embedder, recipe: Recipe, work: str, watch: Watcher,
+    on_epoch: Callable[[dict[str, float]], None],
+) -> Outcome:  # fmt: skip
+    """One training."""
     if recipe.layers == "head" and recipe.head != "loss":
         return _closed_form(prepared, base, recipe)
     start = time.perf_counter()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from cbir.catalog import FeatureCache
 from cbir.config import IndexSpec
@@ -83,6 +85,16 @@ def prepare(
         kept, features, seen.contents, seen.failures, made, asked,
         None if asked is None else features[asked.pictures], int((labels < 0).sum()),
     )  # fmt: skip
+
+
+def with_all(prepared: Prepared) -> Prepared:
+    """The same pictures with nothing kept for validation: all that have a label are learned from,
+    those too that were left out for being like a validation picture."""
+    made, labels = prepared.split, prepared.samples.numbers()
+    none = np.zeros(0, np.int64)
+    every = Split(np.flatnonzero(labels >= 0), none, np.flatnonzero(labels < 0), made.groups,
+                  made.duplicates)  # fmt: skip
+    return replace(prepared, split=every, validation=None, asked=None)
 
 
 def base_answers(prepared: Prepared) -> Answers | None:

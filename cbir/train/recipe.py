@@ -43,6 +43,8 @@ class Recipe(Settings):
     devices        how many share each batch (`cbir.train.devices`)
     precision      float32, mixed_bfloat16 or mixed_float16
     seed           of everything random
+    refit          where it helped, train once more on all pictures, those of validation too, for as
+                   many epochs; not where validation was named (held), nor without labels
     """
 
     unlabelled: str = ""
@@ -65,6 +67,7 @@ class Recipe(Settings):
     devices: int = 1
     precision: Precision = "float32"
     seed: int = 0
+    refit: bool = True
     batch: BatchSpec = field(default_factory=BatchSpec)
     augmentation: Augmentation = field(default_factory=Augmentation)
     split: SplitSpec = field(default_factory=SplitSpec)

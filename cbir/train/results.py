@@ -112,16 +112,23 @@ def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
         licence=backbone_info(spec.backbone).licence if spec.backbone in names() else "unknown",
         data=data_of(prepared),
         splits={
-            "train": {"images": numbers["train"], "classes": numbers["train_classes"]},
+            "train": _part(prepared),
             **({"validation": {"images": numbers["validation"],
                                "classes": numbers["validation_classes"], "where": by}}
                if prepared.validation is not None else {}),
+            **({"refit": _part(outcome.refit.prepared)} if outcome.refit is not None else {}),
         },
         recipe=_settings(outcome, recipe),
         figures=figures_of(outcome),
         seconds=round(outcome.seconds, 1),
         versions=versions(),
     )  # fmt: skip
+
+
+def _part(prepared: Prepared) -> dict[str, Any]:
+    """How much was learned from."""
+    found = split_numbers(prepared)
+    return {"images": found["train"], "classes": found["train_classes"]}
 
 
 def figures_of(outcome: Outcome) -> dict[str, dict[str, Any]]:
@@ -147,7 +154,7 @@ def _settings(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:
         used = ("layers", "head", "dims", "seed", "split")
         return {**{name: every[name] for name in used}, **dict(outcome.notes)}
     return {**every, "best_epoch": outcome.progress.best + 1,
-            "epochs_run": outcome.progress.epochs}  # fmt: skip
+            "epochs_run": outcome.progress.epochs, "refit": outcome.refit is not None}  # fmt: skip
 
 
 def _plain(value: float) -> float | None:

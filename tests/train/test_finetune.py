@@ -13,7 +13,7 @@ import pytest
 from cbir.embed import Embedder
 from cbir.errors import UsageError
 from cbir.images.augment import Augmentation
-from cbir.train.finetune import Outcome, finetune
+from cbir.train.finetune import Outcome, finetune, improved
 from cbir.train.prepared import Prepared, prepare
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples, from_folders
@@ -25,7 +25,7 @@ from cbir.train.validation import means
 GENTLE = Augmentation(crop=0.9, ratio=1, flip=0)
 RECIPE = Recipe(
     dims=8, layers="all", epochs=3, learning_rate=5e-3, batch=BatchSpec(6, 3), warm=0.0,
-    augmentation=GENTLE, split=SplitSpec("class", duplicate=1.0),
+    augmentation=GENTLE, split=SplitSpec("class", duplicate=1.0), refit=False,
 )  # fmt: skip
 
 
@@ -106,6 +106,65 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(
     same = ("loss", "recall@1", "mAP", "MAP@R")
     for a, b in zip(whole.progress.history, rest.progress.history, strict=True):
         assert [a[name] for name in same] == [b[name] for name in same]
+
+
+AGAIN = replace(RECIPE, epochs=6, refit=True)
+
+
+def test_where_it_helped_all_pictures_are_learned_from_once_more(
+    tuned: Tuned, prepared: Prepared, tmp_path: Path
+) -> None:
+    seen: list[dict[str, float]] = []
+    first = tuned(replace(AGAIN, refit=False), "first")
+    out = tuned(AGAIN, "again", on_epoch=seen.append)
+    assert out.refit is not None and out.after is not None and first.after is not None
+    split = out.refit.prepared.split
+    assert split.train.tolist() == list(range(len(prepared.samples)))  # all of them
+    assert out.prepared.split.validation.size and not split.validation.size
+    assert means(out.after) == means(first.after)  # what is said is of the first training
+    assert out.progress.best == first.progress.best
+    assert out.refit.progress.epochs == first.progress.best + 1
+    assert out.embedder.fingerprint == out.refit.embedder.fingerprint != first.embedder.fingerprint
+    assert [f.get("of") for f in seen] == [None] * 6 + [out.refit.progress.epochs] * (
+        out.refit.progress.epochs
+    )
+    assert out.seconds > out.refit.seconds > 0
+    left = {p.name for p in tmp_path.iterdir()}
+    assert {"again", "again.refit"} <= left
+    out.finish()
+    assert not {"again", "again.refit"} & {p.name for p in tmp_path.iterdir()}
+
+
+def test_a_second_training_that_was_cut_off_ends_as_one_that_was_not(tuned: Tuned) -> None:
+    whole = tuned(AGAIN, "whole")
+
+    def cut(figures: dict[str, float]) -> None:
+        if "of" in figures:
+            raise Cut
+
+    with pytest.raises(Cut):
+        tuned(AGAIN, "cut", on_epoch=cut)
+    rest = tuned(AGAIN, "cut")
+    assert rest.resumed == 7  # all of the first, one of the second
+    assert rest.embedder.fingerprint == whole.embedder.fingerprint
+
+
+def test_no_second_training_where_it_did_not_help_or_validation_was_named(
+    tuned: Tuned, prepared: Prepared, tiny: Embedder, tmp_path: Path
+) -> None:
+    assert tuned(replace(AGAIN, learning_rate=1e-12, loss_factor=1e-6), "idle").refit is None
+    named = replace(prepared.samples, held=tuple(prepared.split.validation.tolist()))
+    ready = prepare(named, tiny, AGAIN, None, Quiet())
+    out = finetune(ready, tiny, AGAIN, str(tmp_path / "held"), Quiet())
+    assert improved(out, AGAIN) and out.refit is None
+
+
+def test_a_head_in_closed_form_is_fitted_once_more(tuned: Tuned) -> None:
+    recipe = replace(AGAIN, layers="head")
+    first, out = tuned(replace(recipe, refit=False)), tuned(recipe)
+    assert improved(out, recipe) == (out.refit is not None)
+    if out.refit is not None:
+        assert out.embedder.fingerprint != first.embedder.fingerprint
 
 
 def test_a_training_with_other_settings_does_not_go_on(tuned: Tuned) -> None:
