@@ -29,7 +29,6 @@ from common import machine, save, say
 
 from cbir import Embedder
 from cbir.catalog import FeatureCache, default_cache
-from cbir.cli.benchmark.common import number
 from cbir.config import IndexSpec
 from cbir.evaluate import Truth, from_manifest
 from cbir.evaluate.ground_truth import from_labels, read_manifest
@@ -39,6 +38,7 @@ from cbir.evaluate.protocol import Answers, per_query
 from cbir.evaluate.run import answered, truth_features
 from cbir.images import make_sample
 from cbir.images.augment import Augmentation
+from cbir.present.numbers import number
 from cbir.train import samples as sampling
 from cbir.train.finetune import finetune
 from cbir.train.losses import LOSSES

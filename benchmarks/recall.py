@@ -20,7 +20,7 @@ from common import machine, protocols, save, say, smoke
 
 from cbir import Embedder
 from cbir.catalog import FeatureCache, default_cache
-from cbir.cli.benchmark.common import between, number, pair, plain
+from cbir.cli.benchmark.common import pair, plain
 from cbir.config import DEFAULT_EMBEDDER, IndexSpec
 from cbir.evaluate import (
     CLASSICAL,
@@ -31,6 +31,7 @@ from cbir.evaluate import (
     summarise,
     truth_features,
 )
+from cbir.present.numbers import between, number
 
 SHOWN = ("recall@1", "recall@5", "recall@10", "mAP", "MAP@R")
 WITH_INTERVAL = ("recall@1", "mAP", "MAP@R")

@@ -23,7 +23,6 @@ from common import machine, save, say
 
 from cbir import Embedder
 from cbir.catalog import FeatureCache, default_cache
-from cbir.cli.benchmark.common import number
 from cbir.embed import Projection
 from cbir.evaluate.embedding import embed_files
 from cbir.evaluate.ground_truth import from_labels
@@ -31,6 +30,7 @@ from cbir.evaluate.heads import linear_svm
 from cbir.evaluate.metrics import bootstrap_interval
 from cbir.evaluate.protocol import per_query, rank
 from cbir.images import make_sample
+from cbir.present.numbers import number
 from cbir.train import samples as sampling
 from cbir.train.classifying import logits_of
 from cbir.train.finetune import finetune

@@ -192,11 +192,11 @@ def _advice(report: AdoptReport) -> str:
 
 def _compared(verdict: Verdict) -> str:
     """The table of both, with intervals."""
-    from cbir.cli.benchmark.common import between, number
     from cbir.present import columns, count
+    from cbir.present.numbers import between, number, signed
 
     rows = [
-        (f.metric, number(f.old), number(f.new), _signed(f.difference), between((f.low, f.high)))
+        (f.metric, number(f.old), number(f.new), signed(f.difference), between((f.low, f.high)))
         for f in verdict.figures
     ]
     asked = count(verdict.queries, "query", "queries")
@@ -207,12 +207,6 @@ def _compared(verdict: Verdict) -> str:
         f"{verdict.protocol}: {asked}; {count(verdict.gallery, 'image')} in the gallery{labels}\n\n"
         + columns(("metric", "live", "new", "difference", "95 % interval"), rows).rstrip("\n")
     )
-
-
-def _signed(value: float) -> str:
-    from cbir.cli.benchmark.common import number
-
-    return f"+{number(value)}" if value > 0 else number(value)
 
 
 def _as_json(index: str, report: AdoptReport) -> str:

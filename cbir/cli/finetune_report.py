@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cbir.cli.benchmark.common import between, machine, number
+from cbir.cli.benchmark.common import machine
+from cbir.present.numbers import between, number, signed
 
 if TYPE_CHECKING:
     from cbir.train.finetune import Outcome
@@ -168,11 +169,6 @@ def _table(title: str, found: dict[str, dict[str, Any]]) -> str:
     ]  # fmt: skip
     header = (title, "before", "after", "difference", "95 % interval")
     return columns(header, rows).rstrip("\n")
-
-
-def signed(value: float) -> str:
-    """A difference with its sign: "+.123"."""
-    return number(value) if value < 0 else f"+{number(value)}"
 
 
 def _refit(refit: Outcome | None) -> dict[str, Any] | None:

@@ -137,7 +137,7 @@ def _list(own: Sequence[OwnEmbedder], as_json: bool) -> None:
 
 
 def _figures(one: Measurement | None) -> tuple[str, str, str]:
-    from cbir.cli.benchmark.common import number
+    from cbir.present.numbers import number
 
     if one is None:
         return ("-", "-", "-")
@@ -165,7 +165,7 @@ def _own_table(own: Sequence[OwnEmbedder], measured: dict[str, Measurement]) -> 
 
 def _told(own: OwnEmbedder) -> list[str]:
     """The folder, the base, and the headline figures of the card: a line each."""
-    from cbir.cli.benchmark.common import number
+    from cbir.present.numbers import number
 
     lines = [f"{own.name}: {own.folder}"]
     if own.card is None:

@@ -1,8 +1,9 @@
-"""Numbers in words and units for people: sizes, durations, counts, percentages."""
+"""Numbers in words and units for people: sizes, durations, counts, percentages, metrics."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 _SIZE_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
@@ -71,3 +72,23 @@ def score_text(score: float) -> str:
     if not math.isfinite(score):
         return "-"
     return f"{round(float(score), 3) + 0.0:.3f}"
+
+
+def number(value: float) -> str:
+    """A metric with three decimals, without the leading zero: ".771"; "-" where there is none."""
+    if not math.isfinite(value):
+        return "-"
+    return re.sub(r"^(-?)0(?=\.)", r"\1", f"{round(value, 3) + 0.0:.3f}")
+
+
+def signed(value: float, minus: str = "-") -> str:
+    """A difference with its sign: "+.120", "-.034"; ".000" where nothing is left of it."""
+    text = number(value)
+    if text in ("-", ".000"):
+        return text
+    return minus + text[1:] if text[0] == "-" else f"+{text}"
+
+
+def between(interval: tuple[float, float]) -> str:
+    """An interval in words: ".727 to .815"."""
+    return f"{number(interval[0])} to {number(interval[1])}"

@@ -7,14 +7,13 @@ each counted, so that a page of any protocol stays of moderate size. No script, 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cbir
 from cbir.present.album import Album, AlbumPage, Picture, Shot
 from cbir.present.names import visible
-from cbir.present.numbers import count, percent
+from cbir.present.numbers import count, number, percent, signed
 from cbir.present.recall_plots import (
     Histogram,
     Line,
@@ -152,9 +151,9 @@ def recall_page(report: RecallReport) -> AlbumPage:
         facts=_facts(report),
         plots=_plots(report.curves),
         album=album,
-        number=number_text,
-        interval=_interval,
-        signed=_signed,
+        number=number,
+        interval=interval_text,
+        signed=signed_text,
         share=bar_length,
         visible=visible,
         **views,
@@ -187,7 +186,7 @@ def _case(case: Case, album: Album) -> _CaseView:
     first = "no relevant image came"
     if case.first is not None:
         first = f"first right at rank {case.first:,}"
-    facts = (f"AP {number_text(case.ap)}",
+    facts = (f"AP {number(case.ap)}",
              f"{right} of the first {len(case.hits)} right" if case.hits else "",
              first, f"{case.relevant:,} relevant in the gallery")  # fmt: skip
     return _CaseView(
@@ -206,25 +205,17 @@ def _pair(pair: Pair, album: Album) -> _PairView:
     )
 
 
-def number_text(value: float) -> str:
-    """Three decimals without the leading zero: ".771"; "-" where there is none."""
-    if not math.isfinite(value):
-        return "-"
-    return re.sub(r"^(-?)0(?=\.)", r"\1", f"{round(value, 3) + 0.0:.3f}")
-
-
-def _signed(value: float) -> str:
-    """A difference: "+.120", "−.034"."""
-    text = number_text(value)
-    return text if text == "-" else text.replace("-", "−") if text[0] == "-" else f"+{text}"
-
-
-def _interval(value: Value, signed: bool = False) -> str:
+def interval_text(value: Value, sign: bool = False) -> str:
     """The ends of an interval: ".727 to .815"; it may break after "to"; "" where there is none."""
     if not math.isfinite(value.low) or not math.isfinite(value.high):
         return ""
-    shown = _signed if signed else number_text
+    shown = signed_text if sign else number
     return f"{shown(value.low)}\u00a0to {shown(value.high)}"
+
+
+def signed_text(value: float) -> str:
+    """A difference as pages show it: "+.120", "−.034"."""
+    return signed(value, "−")
 
 
 def bar_length(value: float) -> str:

@@ -14,8 +14,8 @@ from cbir.images.decode import DecodeOptions, decode
 from cbir.images.edits import EDITS
 from cbir.present.album import Album, AlbumPage, Picture, Shot
 from cbir.present.names import visible
-from cbir.present.numbers import count
-from cbir.present.recall_page import Value, bar_length, number_text
+from cbir.present.numbers import count, number
+from cbir.present.recall_page import Value, bar_length
 from cbir.present.templating import render
 from cbir.present.thumbnails import UNREADABLE, Preview, jpeg, preview, stand_in, to_data_uri
 
@@ -96,7 +96,7 @@ def self_page(report: SelfPageReport) -> AlbumPage:
         pictures=count(album.embedded + edited, "picture"),
         missing=len(album.missing),
         count=count,
-        number=number_text,
+        number=number,
         share=bar_length,
         visible=visible,
     )

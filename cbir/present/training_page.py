@@ -9,8 +9,8 @@ import cbir
 from cbir.present import plots
 from cbir.present.album import Album, AlbumPage, Picture, Shot
 from cbir.present.names import visible
-from cbir.present.numbers import count
-from cbir.present.recall_page import Value, _interval, _signed, number_text
+from cbir.present.numbers import count, number
+from cbir.present.recall_page import Value, interval_text, signed_text
 from cbir.present.templating import render
 
 _QUERY_SIDE = 240
@@ -111,9 +111,9 @@ def training_page(report: TrainingReport) -> AlbumPage:
         plots=_plots(report),
         groups=[group for group in groups if group.cases],
         album=album,
-        number=number_text,
-        interval=_interval,
-        signed=_signed,
+        number=number,
+        interval=interval_text,
+        signed=signed_text,
         visible=visible,
         count=count,
     )
@@ -126,7 +126,7 @@ def _view(one: Example, album: Album) -> _View:
         album.picture(one.query, _QUERY_SIDE),
         tuple(album.picture(hit, _HIT_SIDE) for hit in one.before),
         tuple(album.picture(hit, _HIT_SIDE) for hit in one.after),
-        (f"AP {number_text(first)} before", f"AP {number_text(second)} after"),
+        (f"AP {number(first)} before", f"AP {number(second)} after"),
     )
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cbir.present import ComparedSystem, ComparePage, compare_page, write_page
+from cbir.present import write_page
+from cbir.present.compare_page import ComparedSystem, ComparePage, compare_page
 from tests.present.browser import CONTRAST, show
 
 ODD = '<script>alert(1)</script> & "x" \x1b[31m {{ 7 * 7 }}'

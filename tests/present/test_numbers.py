@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbir.present.numbers import (
+    between,
     count,
     counts,
     human_duration,
     human_size,
+    number,
     percent,
     score_text,
+    signed,
 )
 
 
@@ -100,3 +103,15 @@ def test_score_text() -> None:
     assert score_text(-0.25) == "-0.250"
     assert score_text(-0.0001) == "0.000"
     assert score_text(math.nan) == "-"
+
+
+def test_metrics_and_differences() -> None:
+    nan = math.nan
+    assert [number(v) for v in (0.7714, -0.25, -0.0001, 1, nan)] == [
+        ".771", "-.250", ".000", "1.000", "-",
+    ]  # fmt: skip
+    assert [signed(v) for v in (0.0123, -0.0123, 0.0001, -0.0001, 0, nan)] == [
+        "+.012", "-.012", ".000", ".000", ".000", "-",
+    ]  # fmt: skip
+    assert signed(-0.25, "−") == "−.250" and signed(nan, "−") == "-"
+    assert between((0.1, 0.25)) == ".100 to .250" and between((nan, nan)) == "- to -"

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from cbir.present.album import Shot
-from cbir.present.recall_page import Case, Pair, Value, _interval, _signed, bar_length, number_text
+from cbir.present.numbers import number
+from cbir.present.recall_page import Case, Pair, Value, bar_length, interval_text, signed_text
 from cbir.present.recall_page import recall_page as made_page
 from tests.present.conftest import Gallery
 from tests.present.reports import empty, report
@@ -118,17 +119,17 @@ def test_the_largest_page_stays_below_five_megabytes(tmp_path: Path, gallery: Ga
 
 
 @pytest.mark.parametrize(
-    ("value", "number", "signed", "share"),
+    ("value", "plain", "sign", "share"),
     [(0.7714, ".771", "+.771", "77.1%"), (1.0, "1.000", "+1.000", "100.0%"),
-     (0, ".000", "+.000", "0.0%"), (-0.0001, ".000", "+.000", "0.0%"),
+     (0, ".000", ".000", "0.0%"), (-0.0001, ".000", ".000", "0.0%"),
      (-0.25, "-.250", "−.250", "0.0%"), (math.nan, "-", "-", "0%"),
      (1.5, "1.500", "+1.500", "100.0%")],
 )  # fmt: skip
-def test_numbers(value: float, number: str, signed: str, share: str) -> None:
-    assert (number_text(value), _signed(value), bar_length(value)) == (number, signed, share)
+def test_numbers(value: float, plain: str, sign: str, share: str) -> None:
+    assert (number(value), signed_text(value), bar_length(value)) == (plain, sign, share)
 
 
 def test_intervals() -> None:
-    assert _interval(Value(0.5, 0.4, 0.6)) == ".400\u00a0to .600"
-    assert _interval(Value(0, -0.1, 0.25), True) == "−.100\u00a0to +.250"
-    assert _interval(Value(0.5)) == ""
+    assert interval_text(Value(0.5, 0.4, 0.6)) == ".400\u00a0to .600"
+    assert interval_text(Value(0, -0.1, 0.25), True) == "−.100\u00a0to +.250"
+    assert interval_text(Value(0.5)) == ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -154,16 +153,6 @@ def machine() -> dict[str, Any]:
         "cbir": __version__, "python": platform.python_version(), "system": platform.system(),
         "processor": platform.machine(), "cores": os.cpu_count(),
     }  # fmt: skip
-
-
-def number(value: float) -> str:
-    """Three decimals, without the leading zero: ".771"; "-" where there is none."""
-    return "-" if value != value else re.sub(r"^(-?)0(?=\.)", r"\1", f"{value:.3f}")
-
-
-def between(interval: tuple[float, float]) -> str:
-    """An interval in words: ".727 to .815"."""
-    return f"{number(interval[0])} to {number(interval[1])}"
 
 
 def plain(values: Mapping[str, float]) -> dict[str, float | None]:

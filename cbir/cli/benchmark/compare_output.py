@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cbir.cli.benchmark.common import between, machine, number, pair, plain
+from cbir.cli.benchmark.common import machine, pair, plain
+from cbir.present.numbers import between, number, signed
 
 if TYPE_CHECKING:
     from cbir.evaluate import Compare, CompareRow, Comparison
-    from cbir.present import ComparedSystem
+    from cbir.present.compare_page import ComparedSystem
 
 
 def as_text(found: Comparison) -> str:
@@ -72,14 +73,6 @@ def difference(row: CompareRow) -> str:
         return "(the baseline)"
     mean, low, high = row.difference
     return "-" if mean != mean else f"{signed(mean)} ({between((low, high))})"
-
-
-def signed(value: float) -> str:
-    """ "+.012", "-.003"; no sign where nothing is left of it."""
-    text = number(value)
-    if text.lstrip("-") == ".000":
-        return ".000"
-    return f"+{text}" if value > 0 else text
 
 
 def milliseconds(value: float) -> str:
@@ -172,7 +165,8 @@ def write_comparison(path: str, found: Comparison, compare: Compare) -> None:
     from datetime import date
 
     from cbir.evaluate import pareto_front
-    from cbir.present import ComparePage, compare_page, count, write_page
+    from cbir.present import count, write_page
+    from cbir.present.compare_page import ComparePage, compare_page
 
     by = found.by
     front = [row for row in found.rows if row.front]
@@ -204,7 +198,7 @@ def write_comparison(path: str, found: Comparison, compare: Compare) -> None:
 
 
 def _compared(row: CompareRow, by: str, drawn: tuple[bool, bool]) -> ComparedSystem:
-    from cbir.present import ComparedSystem
+    from cbir.present.compare_page import ComparedSystem
 
     summary = row.summary
     low, high = summary.intervals[by]

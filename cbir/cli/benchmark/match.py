@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.benchmark.common import (
-    between,
-    load_embedder,
-    machine,
-    number,
-    pair,
-    read_truth,
-    truth_options,
-)
+from cbir.cli.benchmark.common import load_embedder, machine, pair, read_truth, truth_options
 from cbir.cli.options import embedder_options, index_option, json_option
+from cbir.present.numbers import between, number
 
 if TYPE_CHECKING:
     from cbir.cli.output import Bar

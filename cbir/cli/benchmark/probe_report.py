@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cbir.cli.benchmark.common import machine, number, pair
+from cbir.cli.benchmark.common import machine, pair
+from cbir.present.numbers import number, signed
 
 if TYPE_CHECKING:
     from cbir.evaluate import Cell, Probe
@@ -180,7 +181,7 @@ def _headlines(found: Probe) -> tuple[str, ...]:
         by, low, high = difference(few, bar)
         lines.append(
             f"{_said(few)} is at least as good as {_said(bar)}: {number(few.accuracy)} against "
-            f"{number(bar.accuracy)}, {_signed(by)} ({_signed(low)} to {_signed(high)})."
+            f"{number(bar.accuracy)}, {signed(by)} ({signed(low)} to {signed(high)})."
         )
         lines.append(
             f"For the {number(least.accuracy)} of {_said(least)}, {bar.embedder} needs "
@@ -199,7 +200,3 @@ def _many(cell: Cell) -> str:
     if not cell.per_class:
         return f"all {cell.images:,} images"
     return f"{count(cell.per_class, 'image')} a class"
-
-
-def _signed(value: float) -> str:
-    return number(value) if value < 0 else f"+{number(value)}"

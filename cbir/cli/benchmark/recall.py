@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbir.cli.benchmark.common import (
-    between,
     check_html,
     load_embedder,
     machine,
-    number,
     pair,
     plain,
     read_truth,
@@ -23,6 +21,7 @@ from cbir.cli.benchmark.common import (
 from cbir.cli.benchmark.on_index import asks_index, measured_on_index
 from cbir.cli.benchmark.self_queries import keeps_self_queries, self_queries_report
 from cbir.cli.options import embedder_options, index_option, json_option, strict_option
+from cbir.present.numbers import between, number
 
 if TYPE_CHECKING:
     from cbir.evaluate import Answers, Measured, Summary, Truth

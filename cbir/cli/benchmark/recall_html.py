@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cbir.cli.benchmark.common import number, write_album_page
+from cbir.cli.benchmark.common import write_album_page
+from cbir.present.numbers import number
 
 if TYPE_CHECKING:
     from cbir.evaluate import Answers

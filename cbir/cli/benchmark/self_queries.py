@@ -7,16 +7,8 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cbir.cli.benchmark.common import (
-    between,
-    flag,
-    given,
-    load_embedder,
-    machine,
-    number,
-    pair,
-    refuse,
-)
+from cbir.cli.benchmark.common import flag, given, load_embedder, machine, pair, refuse
+from cbir.present.numbers import between, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
