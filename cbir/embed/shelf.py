@@ -9,7 +9,7 @@ from typing import Any
 
 from cbir.config import EmbedderSpec
 from cbir.embed.card import ModelCard
-from cbir.embed.package import CARD, read_card, read_description, read_spec
+from cbir.embed.package import CARD, MODEL, read_card, read_description, read_spec
 from cbir.errors import EmbedderError, UsageError
 from cbir.types import Failure
 
@@ -72,6 +72,11 @@ def own_embedders(folders: Iterable[str]) -> tuple[list[OwnEmbedder], list[Failu
 def read_own(folder: str) -> OwnEmbedder:
     """What a folder says of the embedder in it; EmbedderError where it holds none."""
     description: dict[str, Any] = read_description(folder)
+    if not os.path.isfile(os.path.join(folder, MODEL)):
+        raise EmbedderError(
+            f"{folder} has no {MODEL} beside its {CARD}: the embedder cannot be loaded. Restore "
+            "that file, or remove the folder."
+        )
     return OwnEmbedder(
         name=os.path.basename(os.path.realpath(folder)),
         folder=folder,

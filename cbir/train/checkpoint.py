@@ -11,7 +11,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,8 @@ from cbir.errors import OperationFailedError, UsageError
 
 VERSION = 1
 STATE = "state.json"
-_OURS = re.compile(r"state\.json(\.new)?|(epoch|best)-\d{4,}\.npz")
+LOCK = "lock"
+_OURS = re.compile(r"lock|state\.json(\.new)?|(epoch|best)-\d{4,}\.npz")
 
 Array = NDArray[Any]
 
@@ -51,6 +52,33 @@ class Checkpoint:
 
     def __init__(self, folder: str, key: Mapping[str, Any]) -> None:
         self.folder, self.key = folder, json.loads(json.dumps(key))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While it lasts, no other process trains with this folder.
+
+        Raises UsageError where one does, OperationFailedError where the disk refuses.
+        """
+        from filelock import FileLock, Timeout
+
+        self._check_folder()
+        lock = FileLock(os.path.join(self.folder, LOCK))
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"Another training writes its state to {self.folder} just now; expected one at a "
+                "time. Wait until it has ended, or name another result."
+            ) from None
+        except OSError as error:
+            raise _refused(self.folder, error) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            if STATE not in self._there():  # nothing was done: nothing stays
+                self.remove()
 
     def load(self) -> tuple[Progress, dict[str, list[Array]]] | None:
         """Progress and the arrays by name ("learner", "optimizer", "best"); None where there is no
@@ -124,12 +152,9 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(path + ".new", path)
-            self._unlink({STATE, last, best})
+            self._unlink({LOCK, STATE, last, best})
         except OSError as error:
-            raise OperationFailedError(
-                f"The training's state cannot be written to {self.folder} "
-                f"({error.strerror or error}). Free space, then run the same command: it goes on."
-            ) from None
+            raise _refused(self.folder, error) from None
 
     def remove(self) -> None:
         """The training is over: its state goes, and the folder where nothing else is in it."""
@@ -141,6 +166,13 @@ class Checkpoint:
         for name in self._there():
             if name not in kept and _OURS.fullmatch(name):
                 os.unlink(os.path.join(self.folder, name))
+
+
+def _refused(folder: str, error: OSError) -> OperationFailedError:
+    return OperationFailedError(
+        f"The training's state cannot be written to {folder} ({error.strerror or error}). Free "
+        "space, then run the same command: it goes on."
+    )
 
 
 def _write(path: str, parts: Mapping[str, Sequence[Array]]) -> None:

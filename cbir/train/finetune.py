@@ -116,12 +116,12 @@ def _once(
         from cbir.train.loop import Run
 
         checkpoint = Checkpoint(work, _key(prepared, base, recipe))
-        run = Run(prepared, base, recipe, checkpoint, watch, room)
-        resumed = run.progress.epochs
-        earlier = run.progress.seconds
-        for figures in run.run():
-            on_epoch(figures)
-        embedder, after = run.result()
+        with checkpoint.held():
+            run = Run(prepared, base, recipe, checkpoint, watch, room)
+            resumed, earlier = run.progress.epochs, run.progress.seconds
+            for figures in run.run():
+                on_epoch(figures)
+            embedder, after = run.result()
     return Outcome(
         embedder, prepared, run.progress, base_answers(prepared), after,
         run.layers, resumed, earlier + time.perf_counter() - start, checkpoint=run.checkpoint,

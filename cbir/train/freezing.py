@@ -71,20 +71,37 @@ def freeze(model: Any, plan: str, train_norms: bool = False) -> tuple[int, int]:
     statistics (BatchNorm) stay frozen, statistics and scales, unless `train_norms`. Raises
     UsageError where no layer fits.
     """
-    check_plan(plan)
     everything = flat_layers(model)
-    weighty = [layer for layer in everything if layer.weights]
-    chosen = _chosen(everything, weighty, plan)
-    learn = 0
+    learning = _learning(everything, plan, train_norms)
     for layer in everything:
-        norm = (
-            type(layer).__name__.endswith("BatchNormalization")
-            or "Normalization" == type(layer).__name__
-        )
-        layer.trainable = id(layer) in chosen and (train_norms or not norm)
-        learn += bool(layer.trainable and layer.weights)
+        layer.trainable = id(layer) in learning
     _unfreeze_models(model)
-    return learn, len(weighty)
+    weighty = [layer for layer in everything if layer.weights]
+    return sum(id(layer) in learning for layer in weighty), len(weighty)
+
+
+def check_layers(model: Any, plan: str, train_norms: bool = False) -> None:
+    """UsageError where no layer fits the plan, or none of those that do has weights to learn."""
+    everything = flat_layers(model)
+    learning = _learning(everything, plan, train_norms)
+    if plan != "head" and not any(id(layer) in learning and layer.weights for layer in everything):
+        raise UsageError(
+            f"layers: {plan} leaves no layer of the network to learn (BatchNorm stays as it is, "
+            "but with --train-norms). Name more layers, or give --layers head."
+        )
+
+
+def _learning(everything: Sequence[Any], plan: str, train_norms: bool) -> set[int]:
+    """The layers that the plan lets learn, by `id`."""
+    check_plan(plan)
+    chosen = _chosen(everything, [layer for layer in everything if layer.weights], plan)
+    norms = {id(layer) for layer in everything if _is_norm(layer)}
+    return chosen if train_norms else chosen - norms
+
+
+def _is_norm(layer: Any) -> bool:
+    name = type(layer).__name__
+    return name.endswith("BatchNormalization") or name == "Normalization"
 
 
 def _unfreeze_models(model: Any) -> None:

@@ -14,7 +14,7 @@ from cbir.evaluate.protocol import Answers
 from cbir.train.batches import Batches, FeatureBatches, Source
 from cbir.train.checkpoint import Checkpoint
 from cbir.train.epochs import Epochs, Limits
-from cbir.train.freezing import flat_layers, freeze
+from cbir.train.freezing import check_layers, flat_layers, freeze
 from cbir.train.losses import make
 from cbir.train.network import (
     Learner,
@@ -143,12 +143,8 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
         return feature_head(length, start, recipe.dims, recipe.seed), (0, weighty)
     own = Embedder(base.spec, own_copy(base.model))
     network = with_head(own, start, recipe.dims, recipe.seed)
+    check_layers(own.model, recipe.layers, recipe.train_norms)
     learning, layers = freeze(own.model, recipe.layers, recipe.train_norms)
-    if not learning:
-        raise UsageError(
-            f"layers: {recipe.layers} leaves no layer of the network to learn (BatchNorm stays as "
-            "it is, but with --train-norms). Name more layers, or give --layers head."
-        )
     if recipe.precision != "float32":
         set_precision(network, recipe.precision)
     return network, (learning, layers)

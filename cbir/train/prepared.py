@@ -12,6 +12,7 @@ from cbir.embed import Embedder, Projection, fit
 from cbir.errors import UsageError
 from cbir.evaluate.embedding import embed_files
 from cbir.evaluate.protocol import Answers
+from cbir.train.freezing import check_layers
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples
 from cbir.train.split import Split, duplicate_groups, split
@@ -62,7 +63,9 @@ def look_at(samples: Samples, base: Embedder, cache: FeatureCache | None, watch:
 def prepare(
     samples: Samples, base: Embedder, recipe: Recipe, cache: FeatureCache | None, watch: Watcher
 ) -> Prepared:
-    """Base features, near-duplicate groups and the split. UsageError where that cannot be."""
+    """Base features, near-duplicate groups and the split. UsageError where that cannot be, or where
+    the recipe's layers do not fit the base's network."""
+    check_layers(base.model, recipe.layers, recipe.train_norms)
     seen = look_at(samples, base, cache, watch)
     kept, features = seen.samples, seen.features
     labels = kept.numbers()

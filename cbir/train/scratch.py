@@ -101,11 +101,13 @@ def train(
             f"{len(lesson.train.labels)} pictures of {len(lesson.classes)}."
         )
     with quiet(), repeatable(recipe.seed):
-        run = _run(lesson, recipe, Checkpoint(work, _key(lesson, recipe)), watch)
-        resumed, earlier = run.progress.epochs, run.progress.seconds
-        for figures in run.run():
-            on_epoch(figures)
-        run.kept.set_weights(run.best)
+        checkpoint = Checkpoint(work, _key(lesson, recipe))
+        with checkpoint.held():
+            run = _run(lesson, recipe, checkpoint, watch)
+            resumed, earlier = run.progress.epochs, run.progress.seconds
+            for figures in run.run():
+                on_epoch(figures)
+            run.kept.set_weights(run.best)
     return Trained(
         run.kept, recipe, lesson.classes, run.progress, resumed,
         earlier + time.perf_counter() - start, run.checkpoint,
@@ -173,10 +175,14 @@ def save_classifier(trained: Trained, folder: str) -> None:
         os.makedirs(folder, exist_ok=True)
         with warnings.catch_warnings():  # TensorFlow's variables lag behind NumPy 2
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-            trained.model.save(os.path.join(folder, MODEL))
-        with open(os.path.join(folder, CLASSES), "w", encoding="utf-8") as file:
+            trained.model.save(os.path.join(folder, f"new-{MODEL}"))
+        with open(os.path.join(folder, f"new-{CLASSES}"), "w", encoding="utf-8") as file:
             json.dump(about, file, indent=2)
             file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        for name in (MODEL, CLASSES):
+            os.replace(os.path.join(folder, f"new-{name}"), os.path.join(folder, name))
     except OSError as error:
         raise OperationFailedError(
             f"The classifier cannot be written to {folder} ({error.strerror or error})."

@@ -26,6 +26,7 @@ from cbir.errors import UsageError
 from cbir.evaluate.ground_truth import Query, Truth
 from cbir.images.augment import Augmentation
 from cbir.images.edits import EDITS
+from cbir.train.freezing import check_layers
 from cbir.train.pictures import read_all
 from cbir.train.prepared import Prepared, look_at, start_projection
 from cbir.train.recipe import Recipe
@@ -68,8 +69,10 @@ def prepare_unlabelled(
 ) -> Prepared:
     """Base features, groups, classes by the recipe's method, validation by edited copies.
 
-    Labels of the samples are not looked at. UsageError where there are fewer than 40 pictures.
+    Labels of the samples are not looked at. UsageError where there are fewer than 40 pictures, or
+    where the recipe's layers do not fit the base's network.
     """
+    check_layers(base.model, recipe.layers, recipe.train_norms)
     seen = look_at(samples, base, cache, watch)
     kept, features = seen.samples, seen.features
     if len(kept) < LEAST:

@@ -48,6 +48,13 @@ def test_what_is_there(tiny: Embedder, tmp_path: Path) -> None:
         read_own(str(tmp_path / "photos"))
 
 
+def test_a_folder_without_its_model_is_said(tiny: Embedder, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "half")
+    (tmp_path / "half" / "model.keras").unlink()
+    found, failures = own_embedders([str(tmp_path)])
+    assert not found and "has no model.keras" in failures[0].reason
+
+
 def test_one_of_an_older_cbir() -> None:
     sample = Path(__file__).parent.parent / "data" / "embedder-v1"
     one = read_own(str(sample))

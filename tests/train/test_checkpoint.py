@@ -47,6 +47,29 @@ def test_many_arrays_keep_their_order(tmp_path: Path) -> None:
     assert [int(a) for a in found[1]["best"]] == list(range(120))[::-1]
 
 
+def test_one_training_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    with Checkpoint(str(folder), {}).held():
+        with pytest.raises(UsageError, match="one at a time"), Checkpoint(str(folder), {}).held():
+            pass
+        assert folder.exists()
+    assert not folder.exists()  # nothing was saved
+    point = Checkpoint(str(folder), {})
+    with point.held():
+        point.save(Progress([{}], 0, 1.0), {**arrays(0), "best": []})
+    with Checkpoint(str(folder), {}).held():  # free again
+        assert point.load() is not None
+    point.remove()
+    assert not folder.exists()
+
+
+def test_a_folder_of_somebody_elses_is_not_locked(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(UsageError, match="new or empty"), Checkpoint(str(tmp_path), {}).held():
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
 def test_another_training_is_refused_by_what_differs(tmp_path: Path) -> None:
     Checkpoint(str(tmp_path), {"seed": 1, "dims": 4}).save(
         Progress([{}], 0, 1.0), {**arrays(0), "best": []}

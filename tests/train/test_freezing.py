@@ -6,7 +6,7 @@ import pytest
 
 from cbir.embed import Embedder
 from cbir.errors import UsageError
-from cbir.train.freezing import check_plan, flat_layers, freeze, stages
+from cbir.train.freezing import check_layers, check_plan, flat_layers, freeze, stages
 
 
 def learning(embedder: Embedder) -> set[str]:
@@ -78,3 +78,15 @@ def test_what_is_no_plan_is_refused(plan: str) -> None:
 def test_a_layer_that_is_not_there_is_refused(tiny: Embedder, plan: str) -> None:
     with pytest.raises(UsageError, match="layers: expected"):
         freeze(tiny.model, plan)
+
+
+def test_layers_are_checked_without_a_change(tiny: Embedder) -> None:
+    before = [layer.trainable for layer in flat_layers(tiny.model)]
+    for plan in ("all", "last", "head", "conv*", "from:conv2"):
+        check_layers(tiny.model, plan)
+    with pytest.raises(UsageError, match="leaves no layer of the network to learn"):
+        check_layers(tiny.model, "norm1")
+    check_layers(tiny.model, "norm1", train_norms=True)
+    with pytest.raises(UsageError, match="fits no layer"):
+        check_layers(tiny.model, "block9*")
+    assert [layer.trainable for layer in flat_layers(tiny.model)] == before

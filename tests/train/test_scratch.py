@@ -173,6 +173,7 @@ def test_the_classifier_is_kept_too(tmp_path: Path) -> None:
 
     trained = run("lenet5", 32, tmp_path, 2)
     save_classifier(trained, str(tmp_path / "made"))
+    assert {p.name for p in (tmp_path / "made").iterdir()} == {"classifier.keras", "classes.json"}
     about = json.loads((tmp_path / "made" / "classes.json").read_text())
     assert about["classes"] == ["across", "down", "none"]
     assert ScratchRecipe.from_dict(about["recipe"]) == trained.recipe
