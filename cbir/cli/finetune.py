@@ -12,6 +12,7 @@ from cbir.cli.options import backbone_options, json_option, strict_option
 
 if TYPE_CHECKING:
     from cbir.embed import Embedder
+    from cbir.train.finetune import Outcome
     from cbir.train.prepared import Prepared
     from cbir.train.recipe import Recipe
     from cbir.train.samples import Samples
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
               "with, too. Default: none.")  # fmt: skip
 @click.option("--dims", type=int, metavar="N", help="Length of the new feature; 0: no layer is "
               "added. Default: 256.")  # fmt: skip
-@click.option("--epochs", type=int, metavar="N", help="At most. Default: 8.")
+@click.option("--epochs", type=int, metavar="N", help="At most. Default: as many as make 240 "
+              "batches, 4 to 20.")  # fmt: skip
 @click.option("--patience", type=int, metavar="N", help="Epochs without a better MAP@R before it "
               "stops; 0: never. Default: 3.")  # fmt: skip
 @click.option("--learning-rate", type=float, metavar="X", help="Of the network, at its highest: a "
@@ -116,7 +118,7 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     samples = read_samples("finetune", folder, options)
     check_free(os.path.realpath(options["output"]))
     base = _base(options)
-    outcome = _train(samples, base, recipe, options)
+    outcome, recipe = _train(samples, base, recipe, options)
     from cbir.cli.finetune_report import as_json, as_text
     from cbir.train.results import refused
 
@@ -241,16 +243,20 @@ def _prepared(samples: Samples, base: Embedder, recipe: Recipe, cache: Any, bar:
     return prepare(samples, base, recipe, cache, bar)
 
 
-def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, Any]) -> Any:
-    """Prepare, train with progress, save, and only then let the checkpoint go."""
+def _train(
+    samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, Any]
+) -> tuple[Outcome, Recipe]:
+    """Prepare, train with progress, save, and only then let the checkpoint go; with the outcome,
+    the recipe as it was carried out."""
     from cbir.catalog import FeatureCache, default_cache
     from cbir.cli.finetune_report import epoch_line, split_lines
     from cbir.cli.output import Bar, note
-    from cbir.train.finetune import finetune
+    from cbir.train.finetune import finetune, planned
     from cbir.train.results import card_of, refused
 
     with FeatureCache(default_cache()) as cache, Bar() as bar:
         prepared = _prepared(samples, base, recipe, cache, bar)
+        recipe = planned(prepared, recipe)
         bar.close()
         for line in split_lines(prepared, recipe):
             note(line)
@@ -268,4 +274,4 @@ def _train(samples: Samples, base: Embedder, recipe: Recipe, options: dict[str, 
     if options["force"] or not refused(outcome, recipe):
         outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
         outcome.finish()
-    return outcome
+    return outcome, recipe

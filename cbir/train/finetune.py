@@ -23,8 +23,9 @@ from cbir.train.devices import spread
 from cbir.train.freezing import flat_layers
 from cbir.train.head import Labelled, fit_head
 from cbir.train.prepared import Prepared, base_answers, with_all
-from cbir.train.recipe import Recipe
+from cbir.train.recipe import FEWEST, MOST, STEPS, Recipe
 from cbir.train.repeatable import repeatable
+from cbir.train.sampling import steps_of
 from cbir.train.validation import LabelCheck, means
 from cbir.train.watcher import Watcher
 
@@ -80,6 +81,7 @@ def finetune(
 
     Raises UsageError (settings do not fit), OperationFailedError (the disk).
     """
+    recipe = planned(prepared, recipe)
     first = _once(prepared, base, recipe, work, watch, on_epoch)
     wanted = recipe.refit and not recipe.unlabelled and not prepared.samples.held
     if not wanted or not improved(first, recipe):
@@ -94,6 +96,15 @@ def finetune(
         first, embedder=second.embedder, refit=second, seconds=first.seconds + second.seconds,
         resumed=first.resumed + second.resumed, notes={**first.notes, **second.notes},
     )  # fmt: skip
+
+
+def planned(prepared: Prepared, recipe: Recipe) -> Recipe:
+    """The recipe with its number of epochs said, where it is not."""
+    if recipe.epochs:
+        return recipe
+    labels = prepared.samples.numbers()[prepared.split.train]
+    epochs = round(STEPS / steps_of(labels, recipe.batch))
+    return replace(recipe, epochs=min(max(epochs, FEWEST), MOST))
 
 
 def improved(outcome: Outcome, recipe: Recipe) -> bool:

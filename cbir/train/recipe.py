@@ -16,6 +16,10 @@ from cbir.train.sampling import BatchSpec
 from cbir.train.split import SplitSpec
 
 HEADS = ("projection", "linear", "svm", "loss")
+STEPS = 240
+"""Batches that a training sees where its epochs are not said: a set of twice as many pictures needs
+half as many epochs."""
+FEWEST, MOST = 4, 20
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -33,7 +37,8 @@ class Recipe(Settings):
     head           with layers "head": "projection" (closed form), "linear" or "svm" (decision
                    values of a classifier), or "loss" (by gradient, on the features that are there)
     train_norms    let BatchNorm learn too; else its statistics and scales stay
-    epochs         at most; early stopping keeps the best one
+    epochs         at most; early stopping keeps the best one. 0: as many as make about 240 batches
+                   (`STEPS`), 4 to 20
     patience       epochs without a better MAP@R on validation before it stops; 0: never
     learning_rate  of the network; head_factor and loss_factor: times as fast, for the new layer and
                    for the weights of the loss
@@ -55,7 +60,7 @@ class Recipe(Settings):
     layers: str = "share:0.67"
     head: str = "projection"
     train_norms: bool = False
-    epochs: int = 8
+    epochs: int = 0
     patience: int = 3
     learning_rate: float = 3e-4
     head_factor: float = 1.0
@@ -84,7 +89,7 @@ class Recipe(Settings):
                 f"{self.precision!r}."
             )
         for name, low, high in (
-            ("dims", 0, 8192), ("epochs", 1, 10_000), ("patience", 0, 10_000),
+            ("dims", 0, 8192), ("epochs", 0, 10_000), ("patience", 0, 10_000),
             ("memory", 0, 1_000_000), ("accumulate", 1, 1024), ("devices", 1, 1024),
             ("decay", 0, 1), ("warm", 0, 10_000), ("wait", 0, 10_000),
         ):  # fmt: skip

@@ -35,6 +35,12 @@ class BatchSpec(Settings):
             )
 
 
+def steps_of(labels: Ids, spec: BatchSpec) -> int:
+    """How many batches an epoch of labels int64 (n,) has: about n pictures are shown."""
+    used = min(spec.classes, len(np.unique(labels)))
+    return max(1, round(len(labels) / (used * spec.images)))
+
+
 def epoch_batches(
     labels: Ids,
     spec: BatchSpec,
@@ -52,10 +58,9 @@ def epoch_batches(
     used = min(spec.classes, len(members))
     decks = {label: _turns(rows, rng) for label, rows in members.items()}
     order = _turns(np.array(sorted(members), np.int64), rng)
-    steps = max(1, round(len(labels) / (used * spec.images)))
     batches = []
     waiting: list[int] = []
-    for _ in range(steps):
+    for _ in range(steps_of(labels, spec)):
         chosen: list[int] = []
         while len(chosen) < used:
             label = waiting.pop(0) if waiting else next(order)

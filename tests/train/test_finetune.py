@@ -13,11 +13,11 @@ import pytest
 from cbir.embed import Embedder
 from cbir.errors import UsageError
 from cbir.images.augment import Augmentation
-from cbir.train.finetune import Outcome, finetune, improved
+from cbir.train.finetune import Outcome, finetune, improved, planned
 from cbir.train.prepared import Prepared, prepare
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples, from_folders
-from cbir.train.sampling import BatchSpec
+from cbir.train.sampling import BatchSpec, steps_of
 from cbir.train.split import SplitSpec
 from cbir.train.unlabelled import prepare_unlabelled, preset
 from cbir.train.validation import means
@@ -157,6 +157,19 @@ def test_no_second_training_where_it_did_not_help_or_validation_was_named(
     ready = prepare(named, tiny, AGAIN, None, Quiet())
     out = finetune(ready, tiny, AGAIN, str(tmp_path / "held"), Quiet())
     assert improved(out, AGAIN) and out.refit is None
+
+
+def test_where_epochs_are_not_said_they_follow_from_the_number_of_pictures(
+    prepared: Prepared,
+) -> None:
+    asked = replace(RECIPE, epochs=0)
+    assert steps_of(prepared.samples.numbers()[prepared.split.train], asked.batch) == 2  # 42 / 18
+    assert planned(prepared, asked).epochs == 20  # and not 120
+    assert planned(prepared, replace(asked, batch=BatchSpec(3, 1))).epochs == 17  # 14 batches
+    assert planned(prepared, replace(asked, batch=BatchSpec(2, 1))).epochs == 11  # 21 batches
+    many = replace(prepared, split=replace(prepared.split, train=np.tile(prepared.split.train, 9)))
+    assert planned(many, replace(asked, batch=BatchSpec(2, 1))).epochs == 4
+    assert planned(prepared, RECIPE) is RECIPE
 
 
 def test_a_head_in_closed_form_is_fitted_once_more(tuned: Tuned) -> None:
@@ -337,7 +350,7 @@ def test_recipes_round_trip_and_refuse_nonsense() -> None:
     with pytest.raises(UsageError, match="received also nonsense"):
         Recipe.from_dict({**recipe.to_dict(), "nonsense": 1})
     for wrong in (
-        {"loss": "tripple"}, {"loss_options": ("x",)}, {"epochs": 0}, {"layers": "blocks:0"},
+        {"loss": "tripple"}, {"loss_options": ("x",)}, {"epochs": -1}, {"layers": "blocks:0"},
         {"precision": "int8"}, {"learning_rate": 0.0}, {"head": "tree"},
         {"layers": "head", "dims": 0}, {"loss_options": ("nonsense=1",)},
     ):  # fmt: skip
