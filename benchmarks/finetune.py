@@ -335,7 +335,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a fifth of the classes kept": {"split": SplitSpec(), "refit": False},
 }
 """One setting changed at a time; asked on the first halving."""
-FINALISTS = ("8 epochs, 104 batches", "12 epochs, 156 batches", "16 epochs, 208 batches")
+FINALISTS = ("8 epochs, 104 batches", "8 x 6 in a batch", "16 epochs, 208 batches")
 """Asked on every halving."""
 
 

@@ -156,7 +156,7 @@ def _text(index: str, report: AdoptReport) -> str:
 
     lines = []
     if report.verdict is not None:
-        lines += [_compared(report.verdict), ""]
+        lines += [_compared(report.verdict), *_learned(report.verdict), ""]
     if report.already:
         lines.append(f"Nothing to do: {report.why}.")
         return "\n".join(lines) + "\n"
@@ -207,6 +207,24 @@ def _compared(verdict: Verdict) -> str:
         f"{verdict.protocol}: {asked}; {count(verdict.gallery, 'image')} in the gallery{labels}\n\n"
         + columns(("metric", "live", "new", "difference", "95 % interval"), rows).rstrip("\n")
     )
+
+
+def _learned(verdict: Verdict) -> list[str]:
+    """What the comparison owes to pictures that the new embedder learned from."""
+    from cbir.present import count
+
+    lines = []
+    if verdict.spared:
+        lines.append(
+            f"Not asked: {count(verdict.spared, 'picture')} that the new embedder learned from."
+        )
+    if verdict.learned:
+        what = "queries" if verdict.labels else "pictures whose edited copies asked"
+        lines.append(
+            f"Of the {what}, {verdict.learned:,} are some that the new embedder learned from: its "
+            "gain is flattered. Others tell more (--query-where, --manifest)."
+        )
+    return lines
 
 
 def _as_json(index: str, report: AdoptReport) -> str:

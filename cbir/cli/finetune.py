@@ -272,6 +272,6 @@ def _train(
 
             outcome.check = label_check(samples, prepared, base, outcome.embedder, bar)
     if options["force"] or not refused(outcome, recipe):
-        outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
+        outcome.embedder.save(options["output"], card_of(outcome, base, recipe), outcome.learned())
         outcome.finish()
     return outcome, recipe

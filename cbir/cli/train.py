@@ -155,7 +155,7 @@ def _train(
         trained = train(lesson, recipe, work, bar, told)
     figures = retrieval(prepared, found, trained, options["cut"])
     card = card_of(prepared, trained, figures)
-    trained.embedder(options["cut"]).save(options["output"], card)
+    trained.embedder(options["cut"]).save(options["output"], card, prepared.learned())
     save_classifier(trained, _beside(options["output"]))
     trained.finish()
     return prepared, found, trained, figures

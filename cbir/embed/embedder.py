@@ -63,15 +63,20 @@ class Embedder:
     """Backbone, cut and pooling as one: uint8 (n, s, s, 3) → features float32 (n, f).
 
     Make it with `load` (a name or a folder) or `from_spec`. `card` says how it was made, where it
-    was trained.
+    was trained, and `learned` are the contents (16-byte hashes) of the pictures it learned from.
     """
 
     def __init__(
-        self, spec: EmbedderSpec, model: keras.Model, card: ModelCard | None = None
+        self,
+        spec: EmbedderSpec,
+        model: keras.Model,
+        card: ModelCard | None = None,
+        learned: frozenset[bytes] = frozenset(),
     ) -> None:
         self.spec = spec
         self.model = model
         self.card = card
+        self.learned = learned
         self.fingerprint = fingerprint(spec, model)
         self._run = KerasRuntime(model)
 
@@ -99,7 +104,7 @@ class Embedder:
 
             with quiet():
                 package = load_package(name)
-            made = cls(package.spec, package.model, package.card)
+            made = cls(package.spec, package.model, package.card, package.learned)
             if made.fingerprint != package.fingerprint:
                 raise EmbedderError(
                     f"{name}: expected the embedder {package.fingerprint}; its files give "
@@ -168,14 +173,22 @@ class Embedder:
         )
         return Projection.none(self.feature_dims).apply(self.features(pixels))
 
-    def save(self, folder: str | os.PathLike[str], card: ModelCard | None = None) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        card: ModelCard | None = None,
+        learned: frozenset[bytes] | None = None,
+    ) -> None:
         """Write the embedder into a folder that `load` reads; it replaces an embedder there.
 
-        `card` says how it was made; None: the one that it was loaded with, if any.
+        `card` says how it was made, `learned` from which contents; None: what it was loaded with.
         """
         from cbir.embed.package import Package, save_package
 
-        package = Package(self.spec, self.model, self.fingerprint, card or self.card)
+        package = Package(
+            self.spec, self.model, self.fingerprint, card or self.card,
+            self.learned if learned is None else learned,
+        )  # fmt: skip
         save_package(os.fspath(folder), package)
 
 

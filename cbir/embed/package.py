@@ -1,4 +1,5 @@
-"""A saved embedder: a folder with `embedder.json`, `model.keras` and `README.md`.
+"""A saved embedder: a folder with `embedder.json`, `model.keras` and `README.md`; `learned.bin`
+(contents of the pictures that it learned from) where it was trained.
 
 Safe formats only: JSON, and Keras' own in its safe mode, which runs no code of the file.
 """
@@ -24,6 +25,9 @@ VERSION = 1
 CARD = "embedder.json"
 MODEL = "model.keras"
 README = "README.md"
+LEARNED = "learned.bin"
+CONTENT = 16
+"""Bytes of a content's hash."""
 KEYS = {"version", "fingerprint", "feature_dims", "parameters", "spec", "made_with",
         "training"}  # fmt: skip
 
@@ -100,12 +104,14 @@ def _spec(folder: str, card: dict[str, Any]) -> EmbedderSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Package:
-    """What a folder holds: settings, model, the fingerprint that it should have, its card."""
+    """What a folder holds: settings, model, the fingerprint that it should have, its card, and the
+    contents (hashes of 16 bytes) of the pictures that it learned from."""
 
     spec: EmbedderSpec
     model: keras.Model
     fingerprint: str
     card: ModelCard | None
+    learned: frozenset[bytes] = frozenset()
 
 
 def load_package(folder: str) -> Package:
@@ -124,7 +130,24 @@ def load_package(folder: str) -> Package:
     except Exception as error:  # zipfile, h5py, Keras: each has its own
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EmbedderError(f"{path} cannot be loaded as a Keras model: {line}") from None
-    return Package(spec, model, str(description["fingerprint"]), card)
+    return Package(spec, model, str(description["fingerprint"]), card, _read_learned(folder))
+
+
+def _read_learned(folder: str) -> frozenset[bytes]:
+    path = os.path.join(folder, LEARNED)
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:  # it was not trained, or by an older cbir
+        return frozenset()
+    except OSError as error:
+        raise EmbedderError(f"{path} cannot be read ({error.strerror or error}).") from None
+    if len(data) % CONTENT:
+        raise EmbedderError(
+            f"{path}: expected hashes of {CONTENT} bytes; received {len(data):,} bytes. The file "
+            "is torn: restore it, or remove it."
+        )
+    return frozenset(data[i : i + CONTENT] for i in range(0, len(data), CONTENT))
 
 
 def save_package(folder: str, package: Package) -> None:
@@ -172,7 +195,12 @@ def _write(folder: str, description: dict[str, Any], package: Package) -> None:
     with open(os.path.join(folder, README), "w", encoding="utf-8") as file:
         file.write(readme(package.spec, package.fingerprint, description["feature_dims"],
                           description["made_with"], package.card))  # fmt: skip
-    for name in (MODEL, CARD, README):
+    names = [MODEL, CARD, README]
+    if package.learned:
+        names.append(LEARNED)
+        with open(os.path.join(folder, LEARNED), "wb") as learned:
+            learned.write(b"".join(sorted(package.learned)))
+    for name in names:
         with open(os.path.join(folder, name), "rb+") as written:
             os.fsync(written.fileno())
 
@@ -196,7 +224,9 @@ def check_free(folder: str) -> None:
     """Nobody's pictures are replaced by an embedder."""
     try:
         there = set(os.listdir(folder))
-        ours = {CARD, MODEL, README} if CARD in there else {MODEL}  # a README alone is somebody's
+        ours = (
+            {CARD, MODEL, README, LEARNED} if CARD in there else {MODEL}
+        )  # a README alone is somebody's
         others = sorted(there - ours)
     except FileNotFoundError:
         return

@@ -42,6 +42,7 @@ class Choice:
     gallery_where  which images may be found; none: all
     left_out       ids of images that are neither asked nor found
     sample         how many queries, at most, chosen by their contents; None: all
+    unasked        contents that are found, but do not ask (with an index's own images)
     """
 
     label: str | None = None
@@ -49,6 +50,7 @@ class Choice:
     gallery_where: Sequence[str] = ()
     left_out: frozenset[int] = frozenset()
     sample: int | None = None
+    unasked: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +63,7 @@ class IndexTruth:
     embedder  fingerprint of what made the features
     failures  of the manifest's pictures: they are not queries
     embedded  how many queries had no stored or cached feature
+    contents  of the queries, where they are images of the index
     """
 
     truth: Truth
@@ -70,6 +73,7 @@ class IndexTruth:
     embedder: str
     failures: tuple[Failure, ...] = ()
     embedded: int = 0
+    contents: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +97,9 @@ def from_index(index: Index, choice: Choice | None = None) -> IndexTruth:
     asked = images.gallery
     if choice.query_where:
         asked = _passing(index, images.rows, choice.query_where)
-    queries = [i for i in asked if images.labels[i]]
+    queries = [
+        i for i in asked if images.labels[i] and images.rows[i].content not in choice.unasked
+    ]
     if not queries:
         raise UsageError(
             f"labels: expected queries with a label; of {len(asked)} images that may be "
@@ -113,7 +119,8 @@ def from_index(index: Index, choice: Choice | None = None) -> IndexTruth:
     )
     features = index.stored_features([images.rows[i].id for i in queries])
     made_by = index.embedder_row().fingerprint
-    return IndexTruth(truth, _ids(images), features, images.by, made_by)
+    own = tuple(images.rows[i].content for i in queries)
+    return IndexTruth(truth, _ids(images), features, images.by, made_by, contents=own)
 
 
 def from_index_and_manifest(

@@ -183,8 +183,9 @@ class _Adoption:
                 Index(path, *given, generation=new) as second,
             ):
                 self.report.verdict = hold(
-                    first, second, contest, self.report.lost.keys(), self.progress.advance
-                )
+                    first, second, contest, self.report.lost.keys(),
+                    getattr(self.embedder, "learned", frozenset()), self.progress.advance,
+                )  # fmt: skip
         except CbirError as error:
             if not self.options.force:
                 raise

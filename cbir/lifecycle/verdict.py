@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cbir.catalog import Catalog, FeatureCache, default_cache
@@ -39,6 +39,8 @@ SOURCES = 100
 
 MAIN = "MAP@R"
 SHOWN = ("recall@1", "mAP", MAIN)
+FRESH = 50
+"""Where the gallery has so many images that the new embedder did not learn from, only they ask."""
 SELF_MAIN = "recall@1"
 SELF_SHOWN = (SELF_MAIN, "recall@10", "MRR@10")
 
@@ -60,7 +62,9 @@ class Verdict:
     """What the comparison says.
 
     `labels`: where labels are from, "" for self-queries, which count edited pictures as `queries`.
-    `units` are what an interval is over: queries, or the pictures that were edited.
+    `units` are what an interval is over: queries, or pictures that were edited. `learned` counts
+    those that the new embedder learned from, which flatters it; `spared` the images that did not
+    ask for that reason.
     """
 
     protocol: str
@@ -71,6 +75,8 @@ class Verdict:
     figures: tuple[Figure, ...]
     better: bool
     why: str
+    learned: int = 0
+    spared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +113,39 @@ def hold(
     new: Index,
     contest: Contest,
     left_out: Collection[int] = (),
+    learned: frozenset[bytes] = frozenset(),
     advance: Callable[[int], None] = lambda _: None,
 ) -> Verdict:
-    """Ask both and judge; `left_out` are ids of images that one of the two does not have."""
+    """Ask both and judge; `left_out` are ids of images that one of the two does not have, `learned`
+    the contents that the new one learned from."""
     if contest.label_free or not _labelled(old.catalog, contest):
-        return _by_self_queries(old, new, contest, left_out, advance)
+        found, contents = _by_self_queries(old, new, contest, left_out, advance)
+        return replace(found, learned=sum(c in learned for c in contents))
     choice = Choice(
         contest.labels, contest.query_where, contest.gallery_where, frozenset(left_out),
         contest.sample or QUERIES,
     )  # fmt: skip
-    return _by_labels(old, new, contest.manifest, choice, advance)
+    if learned and not contest.manifest and not contest.query_where:
+        fresh = _by_the_unlearned(old, new, choice, learned, advance)
+        if fresh is not None:
+            return fresh
+    found, contents = _by_labels(old, new, contest.manifest, choice, advance)
+    return replace(found, learned=sum(c in learned for c in contents))
+
+
+def _by_the_unlearned(
+    old: Index, new: Index, choice: Choice, learned: frozenset[bytes],
+    advance: Callable[[int], None],
+) -> Verdict | None:  # fmt: skip
+    """By the images that the new embedder did not learn from; None where they are too few."""
+    known = sum(row.content in learned for row in old.catalog.rows())
+    if not known or len(old) - known < FRESH:
+        return None
+    try:
+        found, _ = _by_labels(old, new, None, replace(choice, unasked=learned), advance)
+    except UsageError:  # none of them has a label
+        return None
+    return replace(found, spared=known) if found.units >= LEAST else None
 
 
 def check_contest(old: Index, contest: Contest) -> None:
@@ -164,7 +193,8 @@ def _by_labels(
     manifest: str | None,
     choice: Choice,
     advance: Callable[[int], None],
-) -> Verdict:
+) -> tuple[Verdict, tuple[bytes, ...]]:
+    """The verdict, and the contents of the queries where they are images of the index."""
     found: list[IndexTruth] = []
     answers: list[Answers] = []
     for index in (old, new):
@@ -180,10 +210,11 @@ def _by_labels(
     asked = sum(1 for a in answers[0].answers if a.total)
     figures = tuple(_figure(m, first.get(m, []), second.get(m, [])) for m in SHOWN)
     better, why = judge(figures, MAIN, asked)
-    return Verdict(
+    made = Verdict(
         found[0].truth.name, found[0].labels, asked, asked, answers[0].gallery, figures, better,
         why,
     )  # fmt: skip
+    return made, found[0].contents
 
 
 def _check_same(old: Answers, new: Answers) -> None:
@@ -200,7 +231,7 @@ def _by_self_queries(
     contest: Contest,
     left_out: Collection[int],
     advance: Callable[[int], None],
-) -> Verdict:
+) -> tuple[Verdict, tuple[bytes, ...]]:
     """The same edited pictures to both: each is decoded once, for the one that needs it larger."""
     galleries = [of_index(index, frozenset(left_out)) for index in (new, old)]
     options = SelfOptions(sample=contest.sample or SOURCES)
@@ -215,10 +246,11 @@ def _by_self_queries(
         second = [mean(_value(metric, a.rank) for a in one) for one in by_source.values()]
         figures.append(_figure(metric, first, second))
     better, why = judge(tuple(figures), SELF_MAIN, len(by_source), self_made=True)
-    return Verdict(
+    made = Verdict(
         f"index {os.path.basename(old.path)}, self-queries", "", len(found.attempts),
         len(by_source), found.images, tuple(figures), better, why,
     )  # fmt: skip
+    return made, tuple(galleries[0].keys[source] for source in by_source)
 
 
 def _value(metric: str, rank: int) -> float:
@@ -269,6 +301,7 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
             for f in verdict.figures
         },
         "better": verdict.better, "why": verdict.why,
+        "learned": verdict.learned, "spared": verdict.spared,
     }  # fmt: skip
 
 

@@ -57,6 +57,10 @@ class Outcome:
     check: LabelCheck | None = None
     refit: Outcome | None = None
 
+    def learned(self) -> frozenset[bytes]:
+        """The contents of the pictures that the embedder learned from."""
+        return (self.refit or self).prepared.learned()
+
     def finish(self) -> None:
         """The result is safe: the training's state goes."""
         if self.checkpoint is not None:

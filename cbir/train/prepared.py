@@ -37,6 +37,10 @@ class Prepared:
     asked: Vectors | None
     unlabelled: int
 
+    def learned(self) -> frozenset[bytes]:
+        """The contents of the pictures that are learned from."""
+        return frozenset(self.contents[i] for i in self.split.train.tolist())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:

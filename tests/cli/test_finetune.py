@@ -88,8 +88,15 @@ def test_where_it_helped_it_is_said_that_all_was_learned_once_more(
     card = Embedder.load(tmp_path / "made").card
     assert card is not None and card.recipe["refit"] is True
     assert card.splits["refit"] == {"images": 54, "classes": 9}
+    assert len(Embedder.load(tmp_path / "made").learned) == 54
+    index = tmp_path / "index"
+    assert command("index", photos, "-i", index, "--embedder", base, "--no-calibrate").code == 0
+    moved = command("adopt", tmp_path / "made", "-i", index, "--force")
+    assert moved.code == 0, moved.err
+    assert "Of the queries, 54 are some that the new embedder learned from" in moved.out
     once = command("finetune", photos, "-o", tmp_path / "once", *longer, "--no-refit", "--json")
     assert json.loads(once.out)["refit"] is None and "all pictures, epoch" not in once.err
+    assert len(Embedder.load(tmp_path / "once").learned) == 42
     twice = command("finetune", photos, "-o", tmp_path / "twice", *longer, "--json")
     found = json.loads(twice.out)
     assert found["refit"]["images"] == 54

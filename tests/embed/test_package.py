@@ -273,3 +273,17 @@ def test_other_ways_to_run_code_are_refused(saved: Path, tmp_path: Path) -> None
         with pytest.raises(EmbedderError, match="cannot be loaded as a Keras model"):
             Embedder.load(saved)
         assert not mark.exists()
+
+
+def test_what_was_learned_from_comes_back(tiny: Embedder, tmp_path: Path) -> None:
+    learned = frozenset(bytes([i]) * 16 for i in range(5))
+    tiny.save(tmp_path / "made", learned=learned)
+    again = Embedder.load(tmp_path / "made")
+    assert again.learned == learned and again.fingerprint == tiny.fingerprint
+    again.save(tmp_path / "copy")
+    assert Embedder.load(tmp_path / "copy").learned == learned
+    again.save(tmp_path / "copy", learned=frozenset())  # an embedder there is replaced as a whole
+    assert not (tmp_path / "copy" / "learned.bin").exists()
+    (tmp_path / "made" / "learned.bin").write_bytes(b"x" * 17)
+    with pytest.raises(EmbedderError, match="expected hashes of 16 bytes"):
+        Embedder.load(tmp_path / "made")

@@ -14,6 +14,7 @@ from cbir.evaluate.ground_truth import from_folders
 from cbir.evaluate.metrics import paired_difference
 from cbir.evaluate.protocol import per_query
 from cbir.evaluate.run import measure
+from cbir.lifecycle.sync import SyncOptions, sync
 from cbir.lifecycle.verdict import Contest, Figure, as_dict, folders_are_classes, judge
 from tests.conftest import picture
 from tests.lifecycle.galleries import CellEmbedder, classes, moved
@@ -125,6 +126,71 @@ def test_a_sample_of_queries(index: Path) -> None:
     contest = Contest(sample=21)
     verdict = moved(index, CellEmbedder(4), CellEmbedder(1), contest=contest).verdict
     assert verdict is not None and verdict.queries == 21 and verdict.gallery == 48
+
+
+class Taught(CellEmbedder):
+    """One that learned from some pictures."""
+
+    def __init__(self, cells: int, learned: frozenset[bytes]) -> None:
+        super().__init__(cells)
+        self.learned = learned
+
+
+def contents(index: Path, *folders: str) -> frozenset[bytes]:
+    with Catalog(str(index)) as catalog:
+        return frozenset(r.content for r in catalog.rows() if r.path.split("/")[0] in folders)
+
+
+def test_pictures_that_were_learned_from_do_not_ask(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = contents(index, "class0", "class1")
+    assert len(learned) == 16
+    monkeypatch.setattr("cbir.lifecycle.verdict.FRESH", 32)
+    verdict = moved(index, Taught(4, learned), CellEmbedder(1)).verdict
+    assert verdict is not None
+    assert (verdict.queries, verdict.spared, verdict.learned, verdict.gallery) == (32, 16, 0, 48)
+    assert as_dict(verdict)["spared"] == 16
+
+
+def test_where_too_few_are_left_all_ask_and_that_is_said(index: Path) -> None:
+    learned = contents(index, "class0", "class1")  # 32 others: fewer than 50
+    verdict = moved(index, Taught(4, learned), CellEmbedder(1)).verdict
+    assert verdict is not None
+    assert (verdict.queries, verdict.spared, verdict.learned) == (48, 0, 16)
+
+
+def test_others_without_a_label_are_not_enough(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cbir.lifecycle.verdict.FRESH", 8)
+    with Catalog(str(index)) as catalog:
+        rows = [f"{r.file},{r.path[:6]}" for r in catalog.rows() if r.path.startswith("class0/")]
+        rows += [f"{r.file},{r.path[:6]}" for r in catalog.rows() if r.path.startswith("class1/")]
+    (tmp_path / "m.csv").write_text("path,kind\n" + "\n".join(rows) + "\n")
+    sync(str(index), [], SyncOptions(metadata=str(tmp_path / "m.csv"), calibrate=False),
+         embedder=CellEmbedder(1))  # fmt: skip
+    learned = contents(index, "class0", "class1")
+    report = moved(index, Taught(4, learned), CellEmbedder(1), contest=Contest(labels="kind"),
+                   force=True)  # fmt: skip
+    assert report.verdict is not None and report.verdict.queries == 16
+    assert (report.verdict.learned, report.verdict.spared) == (16, 0)
+
+
+def test_who_chose_the_queries_gets_them(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbir.lifecycle.verdict.FRESH", 8)
+    learned = contents(index, "class0", "class1")
+    contest = Contest(query_where=("path~class[0-3]*",))
+    verdict = moved(index, Taught(4, learned), CellEmbedder(1), contest=contest).verdict
+    assert verdict is not None
+    assert (verdict.queries, verdict.learned, verdict.spared) == (32, 16, 0)
+
+
+def test_edited_copies_of_what_was_learned_from_are_counted(index: Path) -> None:
+    contest = Contest(label_free=True, sample=48)
+    learned = contents(index, "class0")
+    verdict = moved(index, Taught(8, learned), CellEmbedder(1), contest=contest).verdict
+    assert verdict is not None and (verdict.units, verdict.learned) == (48, 8)
 
 
 @pytest.mark.parametrize(
