@@ -27,7 +27,8 @@ if TYPE_CHECKING:
               help="CSV with the columns path and label: its pictures are the queries.",
               )  # fmt: skip
 @click.option("--query-where", multiple=True, metavar="TERM",
-              help="Which images (or rows of the manifest) are queries. Default: all.",
+              help="Which images (or rows of the manifest) are queries. Default: all, but where 50 "
+              "others can ask, not those that an embedder learned from.",
               )  # fmt: skip
 @click.option("--gallery-where", multiple=True, metavar="TERM",
               help="Which images may be found. Default: all.")  # fmt: skip
@@ -216,14 +217,15 @@ def _learned(verdict: Verdict) -> list[str]:
     lines = []
     if verdict.spared:
         lines.append(
-            f"Not asked: {count(verdict.spared, 'picture')} that the new embedder learned from."
+            f"Not asked: {count(verdict.spared, 'picture')} that one of the embedders learned from."
         )
-    if verdict.learned:
-        what = "queries" if verdict.labels else "pictures whose edited copies asked"
-        lines.append(
-            f"Of the {what}, {verdict.learned:,} are some that the new embedder learned from: its "
-            "gain is flattered. Others tell more (--query-where, --manifest)."
-        )
+    for who, number in (("live", verdict.learned_old), ("new", verdict.learned)):
+        if number:
+            what = "queries" if verdict.labels else "pictures whose edited copies asked"
+            lines.append(
+                f"Of the {what}, {number:,} are some that the {who} embedder learned from, which "
+                "flatters it. Others tell more (--query-where, --manifest)."
+            )
     return lines
 
 

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
               "with, too. Default: none.")  # fmt: skip
 @click.option("--dims", type=int, metavar="N", help="Length of the new feature; 0: no layer is "
               "added. Default: 256.")  # fmt: skip
-@click.option("--epochs", type=int, metavar="N", help="At most. Default: as many as make 240 "
-              "batches, 4 to 20.")  # fmt: skip
+@click.option("--epochs", type=int, metavar="N", help="At most. Default: as many as make 200 "
+              "batches, 4 to 20; 40 with --head loss.")  # fmt: skip
 @click.option("--patience", type=int, metavar="N", help="Epochs without a better MAP@R before it "
               "stops; 0: never. Default: 3.")  # fmt: skip
 @click.option("--learning-rate", type=float, metavar="X", help="Of the network, at its highest: a "
@@ -78,8 +78,9 @@ if TYPE_CHECKING:
 @click.option("--val-share", type=float, metavar="X", help="Share for validation; 0: none. "
               "Default: 0.2.")  # fmt: skip
 @click.option("--refit/--no-refit", default=None,
-              help="Where it helped, train once more on all pictures, those of validation too "
-              "(twice the time), and save that. Default: yes, but not with --val-where.",
+              help="Where the mean of MAP@R rose, train once more on all pictures, those of "
+              "validation too (twice the time), and save that. Default: yes; never with "
+              "--val-where, --val-share 0 or --unlabelled.",
               )  # fmt: skip
 @click.option("--duplicate-score", type=float, metavar="X",
               help="Pictures that score this or more never lie on both sides. Default: 0.9.",
@@ -99,8 +100,8 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     does on things it never saw, else pictures of each class. Near-duplicates never lie on both
     sides. The best epoch counts, and is compared with the plain embedder on the same queries; where
     it is not better, that is said. As the epoch was chosen on these queries, the gain is a little
-    flattered: cbir adopt asks the gallery itself. Where it helped, the training is done once more,
-    for as many epochs, on all pictures, those of validation too, and that embedder is saved.
+    flattered: cbir adopt asks the gallery itself. Where the mean rose, the training is done once
+    more, for as many epochs, on all pictures, those of validation too, and that embedder is saved.
 
     A run that was cut off goes on when the same command is given again, to the same result.
 
@@ -170,6 +171,8 @@ def _recipe(options: dict[str, Any]) -> Recipe:
     if options["head"] and options["layers"] != "head":
         raise UsageError(f"--head: expected together with --layers head; received --layers "
                          f"{options['layers'] or 'share:0.67'}.")  # fmt: skip
+    if options["refit"]:
+        _check_refit(options)
     if options["layers"] == "head" and options["head"] != "loss":
         _check_closed_form(options)
     if options["head"] == "loss":  # a layer alone learns faster, and an epoch takes a second
@@ -190,12 +193,30 @@ BY_GRADIENT = ("loss", "loss_options", "memory", "epochs", "patience", "learning
                "accumulate", "devices", "augment", "train_norms", "precision")  # fmt: skip
 
 
+def _check_refit(options: dict[str, Any]) -> None:
+    """UsageError where a second training is asked for, and there can be none."""
+    from cbir.errors import UsageError
+
+    reasons = {
+        "--val-where": bool(options["val_where"]), "--unlabelled": bool(options["unlabelled"]),
+        "--val-share 0": options["val_share"] == 0,
+    }  # fmt: skip
+    for name, given in reasons.items():
+        if given:
+            raise UsageError(
+                f"--refit: expected without {name}: a second training on all pictures follows a "
+                "first one that was measured, and takes no picture that somebody keeps. Leave one "
+                "of them out."
+            )
+
+
 def _check_closed_form(options: dict[str, Any]) -> None:
     """A head that is fitted at once has no epochs, no loss, ...: UsageError where one is named."""
     from cbir.errors import UsageError
 
     for name in BY_GRADIENT:
-        if options[name]:
+        value = options[name]
+        if value is not None and value is not False and value != ():
             given = "loss-option" if name == "loss_options" else name.replace("_", "-")
             raise UsageError(
                 f"--{given}: expected with layers that learn by gradient; --layers head fits "
@@ -272,6 +293,6 @@ def _train(
 
             outcome.check = label_check(samples, prepared, base, outcome.embedder, bar)
     if options["force"] or not refused(outcome, recipe):
-        outcome.embedder.save(options["output"], card_of(outcome, base, recipe), outcome.learned())
+        outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
         outcome.finish()
     return outcome, recipe

@@ -130,10 +130,14 @@ def load_package(folder: str) -> Package:
     except Exception as error:  # zipfile, h5py, Keras: each has its own
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EmbedderError(f"{path} cannot be loaded as a Keras model: {line}") from None
-    return Package(spec, model, str(description["fingerprint"]), card, _read_learned(folder))
+    return Package(spec, model, str(description["fingerprint"]), card, read_learned(folder))
 
 
-def _read_learned(folder: str) -> frozenset[bytes]:
+def read_learned(folder: str) -> frozenset[bytes]:
+    """The contents of the pictures that a saved embedder learned from; none where it does not say.
+
+    Raises EmbedderError where the file is torn.
+    """
     path = os.path.join(folder, LEARNED)
     try:
         with open(path, "rb") as file:

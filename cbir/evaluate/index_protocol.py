@@ -63,7 +63,8 @@ class IndexTruth:
     embedder  fingerprint of what made the features
     failures  of the manifest's pictures: they are not queries
     embedded  how many queries had no stored or cached feature
-    contents  of the queries, where they are images of the index
+    contents  of the queries, in their order
+    spared    how many images with a label are no queries because of `Choice.unasked`
     """
 
     truth: Truth
@@ -74,6 +75,7 @@ class IndexTruth:
     failures: tuple[Failure, ...] = ()
     embedded: int = 0
     contents: tuple[bytes, ...] = ()
+    spared: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,9 +99,9 @@ def from_index(index: Index, choice: Choice | None = None) -> IndexTruth:
     asked = images.gallery
     if choice.query_where:
         asked = _passing(index, images.rows, choice.query_where)
-    queries = [
-        i for i in asked if images.labels[i] and images.rows[i].content not in choice.unasked
-    ]
+    labelled = [i for i in asked if images.labels[i]]
+    queries = [i for i in labelled if images.rows[i].content not in choice.unasked]
+    spared = len(labelled) - len(queries)
     if not queries:
         raise UsageError(
             f"labels: expected queries with a label; of {len(asked)} images that may be "
@@ -120,7 +122,9 @@ def from_index(index: Index, choice: Choice | None = None) -> IndexTruth:
     features = index.stored_features([images.rows[i].id for i in queries])
     made_by = index.embedder_row().fingerprint
     own = tuple(images.rows[i].content for i in queries)
-    return IndexTruth(truth, _ids(images), features, images.by, made_by, contents=own)
+    return IndexTruth(
+        truth, _ids(images), features, images.by, made_by, contents=own, spared=spared
+    )
 
 
 def from_index_and_manifest(
@@ -143,14 +147,15 @@ def from_index_and_manifest(
     asked = [rows[i] for i in chosen_rows(rows, choice.query_where) if rows[i].columns[column]]
     by_label = places_by_label([images.labels[i] for i in images.gallery])
     _check_labels(manifest, [row.columns[column] for row in asked], by_label, images.by)
-    features, failed, embedded = _features(index, [row.path for row in asked], cache, advance)
+    paths = [row.path for row in asked]
+    features, contents, failed, embedded = _features(index, paths, cache, advance)
     kept = [i for i in range(len(asked)) if i not in failed]
     truth = _truth(index, images, [asked[i] for i in kept], column, by_label)
     where = f"{os.path.basename(manifest)} {' '.join(choice.query_where)}".strip()
     return IndexTruth(
         replace(truth, name=_name(index, choice, where)), _ids(images), features[kept],
         images.by, index.embedder_row().fingerprint, tuple(failed[i] for i in sorted(failed)),
-        embedded,
+        embedded, tuple(contents[i] for i in kept),
     )  # fmt: skip
 
 
@@ -251,18 +256,20 @@ def _features(
     paths: Sequence[str],
     cache: FeatureCache | None,
     advance: Callable[[int], None],
-) -> tuple[Vectors, dict[int, Failure], int]:
-    """Features of files, float32 (n, f); which cannot be used; how many were embedded.
+) -> tuple[Vectors, dict[int, bytes], dict[int, Failure], int]:
+    """Features of files, float32 (n, f); contents; which cannot be used; how many were embedded.
 
     Contents that the index has are not embedded, whatever file they are in.
     """
     row = index.embedder_row()
     found = np.zeros((len(paths), row.feature_dims), np.float32)
+    contents: dict[int, bytes] = {}
     failed: dict[int, Failure] = {}
     missing: list[int] = []
     for i, path in enumerate(paths):
         try:
-            feature = index.catalog.content_feature(row, content_hash(path))
+            contents[i] = content_hash(path)
+            feature = index.catalog.content_feature(row, contents[i])
         except ImageError as error:
             failed[i] = Failure(path, error.reason, error.passing)
             continue
@@ -272,8 +279,8 @@ def _features(
             found[i] = feature
             advance(1)
     if not missing:
-        return found, failed, 0
+        return found, contents, failed, 0
     fresh = embed_files([paths[i] for i in missing], index.embedder(), cache, advance)
     found[missing] = fresh.features
     failed.update({missing[i]: failure for i, failure in fresh.failed})
-    return found, failed, fresh.embedded
+    return found, contents, failed, fresh.embedded

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from cbir.index.faiss_index import FaissIndex, one_thread
     from cbir.index.live import LiveIndex
-    from cbir.index.lock import writer_lock
+    from cbir.index.lock import file_lock, writer_lock
     from cbir.index.store import VectorStore
 
 _HOME = {
@@ -29,6 +29,7 @@ _HOME = {
     "LiveIndex": "live",
     "VectorStore": "store",
     "derived_files": "derived",
+    "file_lock": "lock",
     "one_thread": "faiss_index",
     "prune_derived": "derived",
     "read_derived": "derived",
@@ -43,6 +44,7 @@ __all__ = [
     "LiveIndex",
     "VectorStore",
     "derived_files",
+    "file_lock",
     "one_thread",
     "prune_derived",
     "read_derived",

@@ -1,15 +1,15 @@
-"""One writer at a time, by a lock that the operating system holds and frees with the process."""
+"""One at a time, by a lock that the operating system holds and frees with the process."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from cbir.errors import IndexLockedError, OperationFailedError
+from cbir.errors import CbirError, IndexLockedError, OperationFailedError
 
 LOCK = "writer.lock"
 HOLDER = "writer.json"
@@ -22,24 +22,44 @@ def writer_lock(index: str) -> Iterator[None]:
     Raises IndexLockedError, naming the holder, where another process writes;
     OperationFailedError where the index folder cannot be written.
     """
-    from filelock import FileLock, Timeout
 
-    lock = FileLock(os.path.join(index, LOCK))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise IndexLockedError(
+    def busy() -> CbirError:
+        return IndexLockedError(
             f"The index {index} is being written by {_holder(index)}. Wait until that is done, "
             "or stop it (what it committed is kept), then run this command again. "
             "Queries work meanwhile."
-        ) from None
-    except OSError as error:
-        raise OperationFailedError(
+        )
+
+    def refused(error: OSError) -> CbirError:
+        return OperationFailedError(
             f"The index {index} cannot be written ({error.strerror}). Queries work; to change "
             "it, copy the folder to a place that can be written."
-        ) from None
-    try:
+        )
+
+    with file_lock(os.path.join(index, LOCK), busy, refused):
         _sign(index)
+        yield
+
+
+@contextmanager
+def file_lock(
+    path: str, busy: Callable[[], CbirError], refused: Callable[[OSError], CbirError]
+) -> Iterator[None]:
+    """Hold the lock file `path`, which is made where it is not there.
+
+    Raises what `busy` makes where another process holds it, and what `refused` makes of an error of
+    the operating system.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise busy() from None
+    except OSError as error:
+        raise refused(error) from None
+    try:
         yield
     finally:
         lock.release()

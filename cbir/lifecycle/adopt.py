@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from cbir.catalog import CatalogWriter, EmbedderRow, Generation
 from cbir.config import FeatureExtractor, IndexSpec
+from cbir.embed.package import read_learned
 from cbir.errors import CbirError, IndexIncompatibleError, UsageError
 from cbir.evaluate.calibrate import LEAST as CALIBRATES_FROM
 from cbir.evaluate.calibrate import CalibrationOptions
@@ -29,7 +30,7 @@ from cbir.lifecycle.embedders import EmbedderRequest, unknown
 from cbir.lifecycle.generations import begin, derive, tidy
 from cbir.lifecycle.sync import Progress, Silent, writing
 from cbir.lifecycle.verdict import Contest, Verdict, check_contest, hold, steps
-from cbir.query import Index, own_embedder
+from cbir.query import Index, own_embedder, saved_folder
 from cbir.types import Failure
 
 
@@ -184,7 +185,8 @@ class _Adoption:
             ):
                 self.report.verdict = hold(
                     first, second, contest, self.report.lost.keys(),
-                    getattr(self.embedder, "learned", frozenset()), self.progress.advance,
+                    (self._live_learned(), getattr(self.embedder, "learned", frozenset())),
+                    self.progress.advance,
                 )  # fmt: skip
         except CbirError as error:
             if not self.options.force:
@@ -193,6 +195,12 @@ class _Adoption:
             return
         if not self.report.verdict.better:
             self.report.why = self.report.verdict.why
+
+    def _live_learned(self) -> frozenset[bytes]:
+        """The contents that the live embedder learned from, as far as the index knows."""
+        row = self.catalog.embedder()
+        folder = None if row is None else saved_folder(self.catalog.index, row.fingerprint)
+        return frozenset() if folder is None else read_learned(folder)
 
     def _calibrate(self, generation: int) -> None:
         size = self.catalog.count_contents()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,7 @@ SOURCES = 100
 MAIN = "MAP@R"
 SHOWN = ("recall@1", "mAP", MAIN)
 FRESH = 50
-"""Where the gallery has so many images that the new embedder did not learn from, only they ask."""
+"""Where so many queries with something to find were not learned from, only they are asked."""
 SELF_MAIN = "recall@1"
 SELF_SHOWN = (SELF_MAIN, "recall@10", "MRR@10")
 
@@ -62,9 +62,9 @@ class Verdict:
     """What the comparison says.
 
     `labels`: where labels are from, "" for self-queries, which count edited pictures as `queries`.
-    `units` are what an interval is over: queries, or pictures that were edited. `learned` counts
-    those that the new embedder learned from, which flatters it; `spared` the images that did not
-    ask for that reason.
+    `units` are what an interval is over: queries, or pictures that were edited. `learned_old` and
+    `learned` count those that the old one and the new one learned from, which flatters it; `spared`
+    the images that did not ask for that reason.
     """
 
     protocol: str
@@ -75,6 +75,7 @@ class Verdict:
     figures: tuple[Figure, ...]
     better: bool
     why: str
+    learned_old: int = 0
     learned: int = 0
     spared: int = 0
 
@@ -113,39 +114,33 @@ def hold(
     new: Index,
     contest: Contest,
     left_out: Collection[int] = (),
-    learned: frozenset[bytes] = frozenset(),
+    learned: tuple[frozenset[bytes], frozenset[bytes]] = (frozenset(), frozenset()),
     advance: Callable[[int], None] = lambda _: None,
 ) -> Verdict:
     """Ask both and judge; `left_out` are ids of images that one of the two does not have, `learned`
-    the contents that the new one learned from."""
+    the contents that the old one and the new one learned from."""
     if contest.label_free or not _labelled(old.catalog, contest):
-        found, contents = _by_self_queries(old, new, contest, left_out, advance)
-        return replace(found, learned=sum(c in learned for c in contents))
+        return _by_self_queries(old, new, contest, left_out, learned, advance)
     choice = Choice(
         contest.labels, contest.query_where, contest.gallery_where, frozenset(left_out),
         contest.sample or QUERIES,
     )  # fmt: skip
-    if learned and not contest.manifest and not contest.query_where:
-        fresh = _by_the_unlearned(old, new, choice, learned, advance)
-        if fresh is not None:
-            return fresh
-    found, contents = _by_labels(old, new, contest.manifest, choice, advance)
-    return replace(found, learned=sum(c in learned for c in contents))
+    if not contest.manifest and not contest.query_where:
+        choice = _unlearned(old, choice, learned[0] | learned[1])
+    return _by_labels(old, new, contest.manifest, choice, learned, advance)
 
 
-def _by_the_unlearned(
-    old: Index, new: Index, choice: Choice, learned: frozenset[bytes],
-    advance: Callable[[int], None],
-) -> Verdict | None:  # fmt: skip
-    """By the images that the new embedder did not learn from; None where they are too few."""
-    known = sum(row.content in learned for row in old.catalog.rows())
-    if not known or len(old) - known < FRESH:
-        return None
+def _unlearned(index: Index, choice: Choice, learned: frozenset[bytes]) -> Choice:
+    """Only what none of the two learned from asks, where there is enough of it."""
+    if not learned:
+        return choice
+    fewer = replace(choice, unasked=learned)
     try:
-        found, _ = _by_labels(old, new, None, replace(choice, unasked=learned), advance)
+        truth = from_index(index, fewer).truth
     except UsageError:  # none of them has a label
-        return None
-    return replace(found, spared=known) if found.units >= LEAST else None
+        return choice
+    found = sum(1 for query in truth.queries if len(query.relevant))
+    return fewer if found >= min(FRESH, choice.sample or FRESH) else choice
 
 
 def check_contest(old: Index, contest: Contest) -> None:
@@ -192,9 +187,9 @@ def _by_labels(
     new: Index,
     manifest: str | None,
     choice: Choice,
+    learned: tuple[frozenset[bytes], frozenset[bytes]],
     advance: Callable[[int], None],
-) -> tuple[Verdict, tuple[bytes, ...]]:
-    """The verdict, and the contents of the queries where they are images of the index."""
+) -> Verdict:
     found: list[IndexTruth] = []
     answers: list[Answers] = []
     for index in (old, new):
@@ -210,11 +205,22 @@ def _by_labels(
     asked = sum(1 for a in answers[0].answers if a.total)
     figures = tuple(_figure(m, first.get(m, []), second.get(m, [])) for m in SHOWN)
     better, why = judge(figures, MAIN, asked)
-    made = Verdict(
+    counted = [
+        content for content, answer in zip(found[0].contents, answers[0].answers, strict=True)
+        if answer.total
+    ]  # fmt: skip
+    return Verdict(
         found[0].truth.name, found[0].labels, asked, asked, answers[0].gallery, figures, better,
-        why,
+        why, *_known(counted, learned), found[0].spared,
     )  # fmt: skip
-    return made, found[0].contents
+
+
+def _known(
+    contents: Iterable[bytes], learned: tuple[frozenset[bytes], frozenset[bytes]]
+) -> tuple[int, int]:
+    """How many of these the old one learned from, and the new one."""
+    asked = list(contents)
+    return sum(c in learned[0] for c in asked), sum(c in learned[1] for c in asked)
 
 
 def _check_same(old: Answers, new: Answers) -> None:
@@ -230,8 +236,9 @@ def _by_self_queries(
     new: Index,
     contest: Contest,
     left_out: Collection[int],
+    learned: tuple[frozenset[bytes], frozenset[bytes]],
     advance: Callable[[int], None],
-) -> tuple[Verdict, tuple[bytes, ...]]:
+) -> Verdict:
     """The same edited pictures to both: each is decoded once, for the one that needs it larger."""
     galleries = [of_index(index, frozenset(left_out)) for index in (new, old)]
     options = SelfOptions(sample=contest.sample or SOURCES)
@@ -246,11 +253,11 @@ def _by_self_queries(
         second = [mean(_value(metric, a.rank) for a in one) for one in by_source.values()]
         figures.append(_figure(metric, first, second))
     better, why = judge(tuple(figures), SELF_MAIN, len(by_source), self_made=True)
-    made = Verdict(
+    return Verdict(
         f"index {os.path.basename(old.path)}, self-queries", "", len(found.attempts),
         len(by_source), found.images, tuple(figures), better, why,
+        *_known((galleries[0].keys[source] for source in by_source), learned),
     )  # fmt: skip
-    return made, tuple(galleries[0].keys[source] for source in by_source)
 
 
 def _value(metric: str, rank: int) -> float:
@@ -301,7 +308,8 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
             for f in verdict.figures
         },
         "better": verdict.better, "why": verdict.why,
-        "learned": verdict.learned, "spared": verdict.spared,
+        "learned_old": verdict.learned_old, "learned": verdict.learned,
+        "spared": verdict.spared,
     }  # fmt: skip
 
 

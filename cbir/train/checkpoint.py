@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbir.errors import OperationFailedError, UsageError
+from cbir.index import file_lock
 
 VERSION = 1
 STATE = "state.json"
@@ -53,38 +54,11 @@ class Checkpoint:
     def __init__(self, folder: str, key: Mapping[str, Any]) -> None:
         self.folder, self.key = folder, json.loads(json.dumps(key))
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """While it lasts, no other process trains with this folder.
-
-        Raises UsageError where one does, OperationFailedError where the disk refuses.
-        """
-        from filelock import FileLock, Timeout
-
-        self._check_folder()
-        lock = FileLock(os.path.join(self.folder, LOCK))
-        try:
-            os.makedirs(self.folder, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(
-                f"Another training writes its state to {self.folder} just now; expected one at a "
-                "time. Wait until it has ended, or name another result."
-            ) from None
-        except OSError as error:
-            raise _refused(self.folder, error) from None
-        try:
-            yield
-        finally:
-            lock.release()
-            if STATE not in self._there():  # nothing was done: nothing stays
-                self.remove()
-
     def load(self) -> tuple[Progress, dict[str, list[Array]]] | None:
         """Progress and the arrays by name ("learner", "optimizer", "best"); None where there is no
         state. Raises UsageError where the state is of another training, or the folder holds
         anything else."""
-        self._check_folder()
+        self.check_folder()
         try:
             with open(os.path.join(self.folder, STATE), encoding="utf-8") as file:
                 state = json.load(file)
@@ -106,16 +80,20 @@ class Checkpoint:
             ) from None
         return progress, arrays
 
-    def _check_folder(self) -> None:
+    def there(self) -> bool:
+        """Whether a state is there, of whatever training."""
+        return STATE in self._names()
+
+    def check_folder(self) -> None:
         """Nobody's files are removed for a training's state."""
-        others = sorted(name for name in self._there() if not _OURS.fullmatch(name))
+        others = sorted(name for name in self._names() if not _OURS.fullmatch(name))
         if others:
             raise UsageError(
                 f"{self.folder} is where the state of this training would be kept; expected a "
                 f"folder that is new or empty; it holds {others[0]}. Name another result."
             )
 
-    def _there(self) -> list[str]:
+    def _names(self) -> list[str]:
         try:
             return os.listdir(self.folder)
         except OSError:  # not there, or no folder: said when it is written to
@@ -163,9 +141,39 @@ class Checkpoint:
             os.rmdir(self.folder)
 
     def _unlink(self, kept: Collection[str]) -> None:
-        for name in self._there():
+        for name in self._names():
             if name not in kept and _OURS.fullmatch(name):
                 os.unlink(os.path.join(self.folder, name))
+
+
+@contextlib.contextmanager
+def held(folder: str) -> Iterator[None]:
+    """While it lasts, no other process trains with this folder; made where it is not there, and
+    gone afterwards where no state was left in it.
+
+    Raises UsageError where another one does, OperationFailedError where the disk refuses.
+    """
+    checkpoint = Checkpoint(folder, {})
+    checkpoint.check_folder()
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise _refused(folder, error) from None
+
+    def busy() -> UsageError:
+        return UsageError(
+            f"Another training writes its state to {folder} just now; expected one at a time. "
+            "Wait until it has ended, or name another result."
+        )
+
+    ours = False
+    try:
+        with file_lock(os.path.join(folder, LOCK), busy, lambda error: _refused(folder, error)):
+            ours = True
+            yield
+    finally:
+        if ours and not checkpoint.there():
+            checkpoint.remove()
 
 
 def _refused(folder: str, error: OSError) -> OperationFailedError:

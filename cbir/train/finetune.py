@@ -1,8 +1,8 @@
 """Fine-tuning: embedder, labelled pictures and recipe in; a better embedder out, or a plain no.
 
 Read and split the pictures, train epoch by epoch with a checkpoint after each, keep the best
-weights by MAP@R on validation, measure before and after on the same queries. Where that helped,
-train once more for as many epochs on all pictures, those of validation too.
+weights by MAP@R on validation, measure before and after on the same queries. Where the mean
+rose, train once more for as many epochs on all pictures, those of validation too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from cbir.embed import Embedder
 from cbir.embed.quiet import quiet
 from cbir.evaluate.protocol import Answers
-from cbir.train.checkpoint import Checkpoint, Progress
+from cbir.train.checkpoint import Checkpoint, Progress, held
 from cbir.train.devices import spread
 from cbir.train.freezing import flat_layers
 from cbir.train.head import Labelled, fit_head
@@ -27,7 +28,7 @@ from cbir.train.recipe import FEWEST, MOST, STEPS, Recipe
 from cbir.train.repeatable import repeatable
 from cbir.train.sampling import steps_of
 from cbir.train.validation import LabelCheck, means
-from cbir.train.watcher import Watcher
+from cbir.train.watcher import AllPictures, Watcher
 
 
 @dataclass(slots=True, eq=False)
@@ -57,16 +58,12 @@ class Outcome:
     check: LabelCheck | None = None
     refit: Outcome | None = None
 
-    def learned(self) -> frozenset[bytes]:
-        """The contents of the pictures that the embedder learned from."""
-        return (self.refit or self).prepared.learned()
-
     def finish(self) -> None:
-        """The result is safe: the training's state goes."""
-        if self.checkpoint is not None:
-            self.checkpoint.remove()
+        """The result is safe: the training's state goes, that of the second one first."""
         if self.refit is not None:
             self.refit.finish()
+        if self.checkpoint is not None:
+            self.checkpoint.remove()
 
 
 def finetune(
@@ -77,25 +74,50 @@ def finetune(
     watch: Watcher,
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
 ) -> Outcome:
-    """Train on the prepared samples; `work` is the folder of the checkpoint, gone at the end.
+    """Train on the prepared samples, twice where the mean rose and the recipe says so.
 
-    `on_epoch` is told the figures of each epoch; those of the second training also say "of", the
-    number of epochs there will be. A training of the same recipe, pictures and base that was cut
-    off goes on from its last epoch, to the same result.
+    `work` is the folder of the checkpoint (`work`.refit that of the second training); both go with
+    `Outcome.finish`. `on_epoch` is told the figures of each epoch; those of the second training
+    also say "of", the number of epochs there will be. A training of the same recipe, pictures and
+    base that was cut off goes on from its last epoch, to the same result.
 
     Raises UsageError (settings do not fit), OperationFailedError (the disk).
     """
     recipe = planned(prepared, recipe)
-    first = _once(prepared, base, recipe, work, watch, on_epoch)
-    wanted = recipe.refit and not recipe.unlabelled and not prepared.samples.held
-    if not wanted or not improved(first, recipe):
-        return first
-    again = replace(recipe, epochs=max(1, first.progress.best + 1), patience=0)
+    closed = recipe.layers == "head" and recipe.head != "loss"
+    with nullcontext() if closed else held(work):
+        again = Checkpoint(f"{work}.refit", {})
+        if not Checkpoint(work, {}).there():
+            again.remove()  # a second training belongs to its first
+        first = _once(prepared, base, recipe, work, watch, on_epoch)
+        if wants_refit(prepared, recipe) and improved(first, recipe):
+            return _twice(first, base, recipe, work, watch, on_epoch)
+        again.remove()
+    return first
+
+
+def wants_refit(prepared: Prepared, recipe: Recipe) -> bool:
+    """Whether all pictures may be learned from, once the first training has shown that it helps:
+    not those that somebody keeps, and not where there are no labels."""
+    return recipe.refit and not recipe.unlabelled and not prepared.samples.held
+
+
+def _twice(
+    first: Outcome, base: Embedder, recipe: Recipe, work: str, watch: Watcher,
+    on_epoch: Callable[[dict[str, float]], None],
+) -> Outcome:  # fmt: skip
+    """The first training's figures with the embedder of a second one, on all pictures."""
+    every = with_all(first.prepared)
+    steps = steps_of(every.samples.numbers()[every.split.train], recipe.batch)
+    again = replace(
+        recipe, epochs=max(1, first.progress.best + 1), patience=0,
+        accumulate=min(recipe.accumulate, steps),
+    )  # fmt: skip
 
     def told(figures: dict[str, float]) -> None:
         on_epoch({**figures, "of": float(again.epochs)})
 
-    second = _once(with_all(prepared), base, again, f"{work}.refit", watch, told)
+    second = _once(every, base, again, f"{work}.refit", AllPictures(watch), told)
     return replace(
         first, embedder=second.embedder, refit=second, seconds=first.seconds + second.seconds,
         resumed=first.resumed + second.resumed, notes={**first.notes, **second.notes},
@@ -103,8 +125,8 @@ def finetune(
 
 
 def planned(prepared: Prepared, recipe: Recipe) -> Recipe:
-    """The recipe with its number of epochs said, where it is not."""
-    if recipe.epochs:
+    """The recipe with its number of epochs said, where it is not and there are any."""
+    if recipe.epochs or (recipe.layers == "head" and recipe.head != "loss"):
         return recipe
     labels = prepared.samples.numbers()[prepared.split.train]
     epochs = round(STEPS / steps_of(labels, recipe.batch))
@@ -131,12 +153,12 @@ def _once(
         from cbir.train.loop import Run
 
         checkpoint = Checkpoint(work, _key(prepared, base, recipe))
-        with checkpoint.held():
-            run = Run(prepared, base, recipe, checkpoint, watch, room)
-            resumed, earlier = run.progress.epochs, run.progress.seconds
-            for figures in run.run():
-                on_epoch(figures)
-            embedder, after = run.result()
+        run = Run(prepared, base, recipe, checkpoint, watch, room)
+        resumed, earlier = run.progress.epochs, run.progress.seconds
+        for figures in run.run():
+            on_epoch(figures)
+        embedder, after = run.result()
+        embedder.learned = base.learned | prepared.learned()
     return Outcome(
         embedder, prepared, run.progress, base_answers(prepared), after,
         run.layers, resumed, earlier + time.perf_counter() - start, checkpoint=run.checkpoint,
@@ -156,6 +178,7 @@ def _closed_form(prepared: Prepared, base: Embedder, recipe: Recipe) -> Outcome:
 
         network = with_layer(base.model, layer.kernel, layer.bias)
         embedder = to_embedder(network, base)
+        embedder.learned = base.learned | prepared.learned()
     after = None
     notes = dict(layer.chosen)
     if prepared.validation is not None and prepared.asked is not None:
@@ -180,4 +203,6 @@ def _key(prepared: Prepared, base: Embedder, recipe: Recipe) -> dict[str, Any]:
     for rows in (prepared.split.train, prepared.split.validation):  # who was held back decides too
         digest.update(np.array([len(rows), *rows.tolist()], np.int64).tobytes())
     digest.update(repr(prepared.samples.apart).encode("utf-8", "backslashreplace"))
-    return {**recipe.to_dict(), "base": base.fingerprint, "pictures": digest.hexdigest()}
+    settings = recipe.to_dict()
+    del settings["refit"]  # it says what comes afterwards
+    return {**settings, "base": base.fingerprint, "pictures": digest.hexdigest()}

@@ -72,6 +72,11 @@ def prepare(
     check_layers(base.model, recipe.layers, recipe.train_norms)
     seen = look_at(samples, base, cache, watch)
     kept, features = seen.samples, seen.features
+    if samples.held and not kept.held:
+        raise UsageError(
+            f"validation: expected pictures that can be read; none of the {len(samples.held)} that "
+            "were named for it can. Mend them, or choose others (--val-where)."
+        )
     labels = kept.numbers()
     if len(kept.classes()) < 2:
         raise UsageError(

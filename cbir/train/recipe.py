@@ -16,7 +16,7 @@ from cbir.train.sampling import BatchSpec
 from cbir.train.split import SplitSpec
 
 HEADS = ("projection", "linear", "svm", "loss")
-STEPS = 240
+STEPS = 200
 """Batches that a training sees where its epochs are not said: a set of twice as many pictures needs
 half as many epochs."""
 FEWEST, MOST = 4, 20
@@ -37,7 +37,7 @@ class Recipe(Settings):
     head           with layers "head": "projection" (closed form), "linear" or "svm" (decision
                    values of a classifier), or "loss" (by gradient, on the features that are there)
     train_norms    let BatchNorm learn too; else its statistics and scales stay
-    epochs         at most; early stopping keeps the best one. 0: as many as make about 240 batches
+    epochs         at most; early stopping keeps the best one. 0: as many as make about 200 batches
                    (`STEPS`), 4 to 20
     patience       epochs without a better MAP@R on validation before it stops; 0: never
     learning_rate  of the network; head_factor and loss_factor: times as fast, for the new layer and
@@ -48,8 +48,8 @@ class Recipe(Settings):
     devices        how many share each batch (`cbir.train.devices`)
     precision      float32, mixed_bfloat16 or mixed_float16
     seed           of everything random
-    refit          where it helped, train once more on all pictures, those of validation too, for as
-                   many epochs; not where validation was named (held), nor without labels
+    refit          where the mean rose, train once more on all pictures, those of validation too,
+                   for as many epochs; not where validation was named (held), nor without labels
     """
 
     unlabelled: str = ""

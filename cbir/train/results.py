@@ -13,7 +13,7 @@ from cbir.backbones import get as backbone_info
 from cbir.backbones import names
 from cbir.embed import Embedder, ModelCard
 from cbir.evaluate.protocol import Answers, compare
-from cbir.train.finetune import Outcome
+from cbir.train.finetune import Outcome, planned
 from cbir.train.prepared import Prepared
 from cbir.train.recipe import Recipe
 from cbir.train.validation import means
@@ -102,6 +102,7 @@ def versions() -> dict[str, str]:
 def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
     """The model card of a training's result."""
     prepared = outcome.prepared
+    recipe = planned(prepared, recipe)
     numbers = split_numbers(prepared)
     by = "whole classes" if numbers["by_class"] else "images"
     spec = base.spec

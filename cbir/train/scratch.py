@@ -22,7 +22,7 @@ from cbir.embed import Embedder
 from cbir.embed.pooling import pool
 from cbir.embed.quiet import quiet
 from cbir.errors import OperationFailedError, UsageError
-from cbir.train.checkpoint import Checkpoint, Progress
+from cbir.train.checkpoint import Checkpoint, Progress, held
 from cbir.train.repeatable import repeatable
 from cbir.train.scratch_recipe import ScratchRecipe
 from cbir.train.watcher import Watcher
@@ -102,7 +102,7 @@ def train(
         )
     with quiet(), repeatable(recipe.seed):
         checkpoint = Checkpoint(work, _key(lesson, recipe))
-        with checkpoint.held():
+        with held(work):
             run = _run(lesson, recipe, checkpoint, watch)
             resumed, earlier = run.progress.epochs, run.progress.seconds
             for figures in run.run():

@@ -15,3 +15,18 @@ class Watcher(Protocol):
     def advance(self, steps: int = 1) -> None:
         """So many steps are done."""
         ...
+
+
+class AllPictures:
+    """Tells another watcher, and says with each stage that it is of the second training."""
+
+    def __init__(self, watch: Watcher) -> None:
+        self.watch = watch
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A new stage begins."""
+        self.watch.stage(f"All pictures: {name[:1].lower()}{name[1:]}", total)
+
+    def advance(self, steps: int = 1) -> None:
+        """So many steps are done."""
+        self.watch.advance(steps)

@@ -14,6 +14,7 @@ from cbir.evaluate.ground_truth import from_folders
 from cbir.evaluate.metrics import paired_difference
 from cbir.evaluate.protocol import per_query
 from cbir.evaluate.run import measure
+from cbir.lifecycle.adopt import _Adoption
 from cbir.lifecycle.sync import SyncOptions, sync
 from cbir.lifecycle.verdict import Contest, Figure, as_dict, folders_are_classes, judge
 from tests.conftest import picture
@@ -184,6 +185,43 @@ def test_who_chose_the_queries_gets_them(index: Path, monkeypatch: pytest.Monkey
     verdict = moved(index, Taught(4, learned), CellEmbedder(1), contest=contest).verdict
     assert verdict is not None
     assert (verdict.queries, verdict.learned, verdict.spared) == (32, 16, 0)
+
+
+def test_pictures_of_a_manifest_that_were_learned_from_are_counted(
+    index: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CBIR_CACHE", str(tmp_path / "cache.sqlite"))
+    table = template / "photos" / "queries.csv"
+    rows = [f"class{c}/{i}.png,class{c}" for c in range(3) for i in range(8)]
+    table.write_text("path,label\n" + "\n".join(rows) + "\n")
+    learned = contents(index, "class0", "class5")
+    contest = Contest(manifest=str(table))
+    verdict = moved(index, Taught(4, learned), CellEmbedder(1), contest=contest).verdict
+    table.unlink()
+    assert verdict is not None and (verdict.queries, verdict.learned) == (24, 8)
+
+
+def test_only_the_gallery_that_is_asked_counts(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cbir.lifecycle.verdict.FRESH", 16)
+    learned = contents(index, "class0", "class1", "class2")
+    contest = Contest(gallery_where=("path~class[2-5]*",))
+    verdict = moved(index, Taught(4, learned), CellEmbedder(1), contest=contest).verdict
+    assert verdict is not None
+    assert (verdict.queries, verdict.spared, verdict.gallery) == (24, 8, 32)
+
+
+def test_what_the_live_one_learned_from_does_not_ask_either(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Adoption, "_live_learned", lambda _: contents(index, "class5"))
+    monkeypatch.setattr("cbir.lifecycle.verdict.FRESH", 40)
+    verdict = moved(index, CellEmbedder(4), CellEmbedder(1)).verdict
+    assert verdict is not None and (verdict.queries, verdict.spared) == (40, 8)
+    monkeypatch.setattr("cbir.lifecycle.verdict.FRESH", 41)
+    again = moved(index, CellEmbedder(8), CellEmbedder(4)).verdict
+    assert again is not None and (again.queries, again.learned_old, again.spared) == (48, 8, 0)
 
 
 def test_edited_copies_of_what_was_learned_from_are_counted(index: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cbir.errors import OperationFailedError, UsageError
-from cbir.train.checkpoint import Checkpoint, Progress
+from cbir.train.checkpoint import Checkpoint, Progress, held
 
 
 def arrays(value: float) -> dict[str, list[np.ndarray]]:
@@ -49,23 +49,23 @@ def test_many_arrays_keep_their_order(tmp_path: Path) -> None:
 
 def test_one_training_at_a_time_in_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "work"
-    with Checkpoint(str(folder), {}).held():
-        with pytest.raises(UsageError, match="one at a time"), Checkpoint(str(folder), {}).held():
+    with held(str(folder)):
+        with pytest.raises(UsageError, match="one at a time"), held(str(folder)):
             pass
         assert folder.exists()
     assert not folder.exists()  # nothing was saved
     point = Checkpoint(str(folder), {})
-    with point.held():
+    with held(str(folder)):
         point.save(Progress([{}], 0, 1.0), {**arrays(0), "best": []})
-    with Checkpoint(str(folder), {}).held():  # free again
-        assert point.load() is not None
+    with held(str(folder)):  # free again
+        assert point.load() is not None and point.there()
     point.remove()
-    assert not folder.exists()
+    assert not folder.exists() and not point.there()
 
 
 def test_a_folder_of_somebody_elses_is_not_locked(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(UsageError, match="new or empty"), Checkpoint(str(tmp_path), {}).held():
+    with pytest.raises(UsageError, match="new or empty"), held(str(tmp_path)):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 

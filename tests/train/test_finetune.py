@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -164,20 +165,116 @@ def test_where_epochs_are_not_said_they_follow_from_the_number_of_pictures(
 ) -> None:
     asked = replace(RECIPE, epochs=0)
     assert steps_of(prepared.samples.numbers()[prepared.split.train], asked.batch) == 2  # 42 / 18
-    assert planned(prepared, asked).epochs == 20  # and not 120
-    assert planned(prepared, replace(asked, batch=BatchSpec(3, 1))).epochs == 17  # 14 batches
-    assert planned(prepared, replace(asked, batch=BatchSpec(2, 1))).epochs == 11  # 21 batches
+    assert planned(prepared, asked).epochs == 20  # and not 100
+    assert planned(prepared, replace(asked, batch=BatchSpec(3, 1))).epochs == 14  # 14 batches
+    assert planned(prepared, replace(asked, batch=BatchSpec(2, 1))).epochs == 10  # 21 batches
     many = replace(prepared, split=replace(prepared.split, train=np.tile(prepared.split.train, 9)))
     assert planned(many, replace(asked, batch=BatchSpec(2, 1))).epochs == 4
     assert planned(prepared, RECIPE) is RECIPE
 
 
-def test_a_head_in_closed_form_is_fitted_once_more(tuned: Tuned) -> None:
-    recipe = replace(AGAIN, layers="head")
-    first, out = tuned(replace(recipe, refit=False)), tuned(recipe)
+def test_a_head_in_closed_form_is_fitted_once_more(
+    classes_of: Callable[..., Path], tiny: Embedder, tmp_path: Path
+) -> None:
+    recipe = replace(AGAIN, epochs=0, layers="head", head="svm", split=SplitSpec("image", 0.25))
+    samples = from_folders(str(classes_of(each=12)))
+    ready = prepare(samples, tiny, recipe, None, Quiet())
+    out = finetune(ready, tiny, recipe, str(tmp_path / "work"), Quiet())
+    assert out.refit is not None and out.refit.prepared.split.train.size == 108
+    once = finetune(ready, tiny, replace(recipe, refit=False), str(tmp_path / "work"), Quiet())
+    assert once.refit is None and once.embedder.fingerprint != out.embedder.fingerprint
+    assert planned(ready, recipe) is recipe  # it has no epochs
+    assert list(tmp_path.glob("work*")) == []
+
+
+def test_after_a_second_training_that_was_cut_off_the_first_can_be_had(tuned: Tuned) -> None:
+    def cut(figures: dict[str, float]) -> None:
+        if "of" in figures:
+            raise Cut
+
+    with pytest.raises(Cut):
+        tuned(AGAIN, "cut", on_epoch=cut)
+    once = tuned(replace(AGAIN, refit=False), "cut")
+    assert once.refit is None and once.resumed == 6
+
+
+def test_a_second_training_never_outlives_its_first(tuned: Tuned, tmp_path: Path) -> None:
+    def cut(figures: dict[str, float]) -> None:
+        if "of" in figures:
+            raise Cut
+
+    with pytest.raises(Cut):
+        tuned(AGAIN, "cut", on_epoch=cut)
+    assert (tmp_path / "cut.refit").exists()
+    shutil.rmtree(tmp_path / "cut")
+    out = tuned(replace(AGAIN, decay=1e-3), "cut")  # other settings: nothing of the old one counts
+    assert out.refit is not None and out.resumed == 0
+    out.finish()
+    with pytest.raises(Cut):
+        tuned(AGAIN, "cut", on_epoch=cut)
+    tuned(replace(AGAIN, refit=False), "cut").finish()
+    assert list(tmp_path.glob("cut*")) == []
+
+
+def test_a_second_training_may_have_fewer_batches(
+    classes_of: Callable[..., Path], tiny: Embedder, tmp_path: Path
+) -> None:
+    """More classes make larger batches; what is added up fits all the same."""
+    samples = from_folders(str(classes_of(8, 14)))
+    for label in range(4, 8):
+        for i in range(4, 14):
+            (tmp_path / "classes" / f"class{label}" / f"{i}.png").unlink()
+    samples = from_folders(str(tmp_path / "classes"))
+    for seed in range(40):
+        recipe = replace(AGAIN, epochs=6, batch=BatchSpec(12, 2), accumulate=6,
+                         split=SplitSpec("class", 0.5, 1.0, seed))  # fmt: skip
+        ready = prepare(samples, tiny, recipe, None, Quiet())
+        labels = samples.numbers()
+        first = steps_of(labels[ready.split.train], recipe.batch)
+        if first >= 6 > steps_of(labels, recipe.batch):
+            break
+    else:
+        pytest.fail("no split has more batches than all pictures have")
+    out = finetune(ready, tiny, recipe, str(tmp_path / "work"), Quiet())
     assert improved(out, recipe) == (out.refit is not None)
-    if out.refit is not None:
-        assert out.embedder.fingerprint != first.embedder.fingerprint
+
+
+def test_an_embedder_knows_what_it_learned_from_and_its_base_too(
+    tuned: Tuned, prepared: Prepared, tiny: Embedder
+) -> None:
+    learned = tuned(replace(RECIPE, epochs=1), "once").embedder.learned
+    assert learned == prepared.learned() and len(learned) == 42
+    tiny.learned = frozenset({b"x" * 16})
+    both = tuned(replace(RECIPE, epochs=1, layers="head"), "twice").embedder.learned
+    assert both == prepared.learned() | tiny.learned
+
+
+def test_layers_that_do_not_fit_are_said_before_a_picture_is_read(
+    prepared: Prepared, tiny: Embedder
+) -> None:
+    class Never(Quiet):
+        def stage(self, name: str, total: int | None = None) -> None:
+            raise AssertionError(name)
+
+    for made, recipe in (
+        (prepare, RECIPE), (prepare_unlabelled, preset("simclr", {"epochs": 1})),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="fits no layer"):
+            made(prepared.samples, tiny, replace(recipe, layers="block9*"), None, Never())
+
+
+def test_validation_that_was_named_and_cannot_be_read_is_said(
+    classes_of: Callable[..., Path], tiny: Embedder
+) -> None:
+    folder = classes_of()
+    for i in range(2):
+        (folder / "class0" / f"{i}.png").write_bytes(b"")
+    samples = from_folders(str(folder))
+    broken = ("class0/0.png", "class0/1.png")
+    held = tuple(i for i, path in enumerate(samples.paths) if path.endswith(broken))
+    assert len(held) == 2
+    with pytest.raises(UsageError, match="none of the 2 that were named"):
+        prepare(replace(samples, held=held), tiny, RECIPE, None, Quiet())
 
 
 def test_a_training_with_other_settings_does_not_go_on(tuned: Tuned) -> None:
