@@ -101,7 +101,7 @@ def finetune_command(folder: str | None, **options: Any) -> None:
     sides. The best epoch counts, and is compared with the plain embedder on the same queries; where
     it is not better, that is said. As the epoch was chosen on these queries, the gain is a little
     flattered: cbir adopt asks the gallery itself. Where the mean rose, the training is done once
-    more, for as many epochs, on all pictures, those of validation too, and that embedder is saved.
+    more on all pictures, those of validation too, and that embedder is saved.
 
     A run that was cut off goes on when the same command is given again, to the same result.
 
@@ -277,14 +277,14 @@ def _train(
 
     with FeatureCache(default_cache()) as cache, Bar() as bar:
         prepared = _prepared(samples, base, recipe, cache, bar)
-        recipe = planned(prepared, recipe)
+        shown = planned(prepared, recipe)
         bar.close()
-        for line in split_lines(prepared, recipe):
+        for line in split_lines(prepared, shown):
             note(line)
 
         def told(figures: dict[str, float]) -> None:
             bar.close()
-            note(epoch_line(figures, recipe))
+            note(epoch_line(figures, shown))
 
         work = options["output"].rstrip("/\\") + ".training"
         outcome = finetune(prepared, base, recipe, work, bar, told)
@@ -292,6 +292,7 @@ def _train(
             from cbir.train.unlabelled import label_check
 
             outcome.check = label_check(samples, prepared, base, outcome.embedder, bar)
+    recipe = shown
     if options["force"] or not refused(outcome, recipe):
         outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
         outcome.finish()

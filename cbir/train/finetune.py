@@ -2,7 +2,7 @@
 
 Read and split the pictures, train epoch by epoch with a checkpoint after each, keep the best
 weights by MAP@R on validation, measure before and after on the same queries. Where the mean
-rose, train once more for as many epochs on all pictures, those of validation too.
+rose, train once more on all pictures, those of validation too.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def finetune(
 
     Raises UsageError (settings do not fit), OperationFailedError (the disk).
     """
-    recipe = planned(prepared, recipe)
+    asked, recipe = recipe, planned(prepared, recipe)
     closed = recipe.layers == "head" and recipe.head != "loss"
     with nullcontext() if closed else held(work):
         again = Checkpoint(f"{work}.refit", {})
@@ -91,7 +91,7 @@ def finetune(
             again.remove()  # a second training belongs to its first
         first = _once(prepared, base, recipe, work, watch, on_epoch)
         if wants_refit(prepared, recipe) and improved(first, recipe):
-            return _twice(first, base, recipe, work, watch, on_epoch)
+            return _twice(first, base, asked, work, watch, on_epoch)
         again.remove()
     return first
 
@@ -109,10 +109,9 @@ def _twice(
     """The first training's figures with the embedder of a second one, on all pictures."""
     every = with_all(first.prepared)
     steps = steps_of(every.samples.numbers()[every.split.train], recipe.batch)
-    again = replace(
-        recipe, epochs=max(1, first.progress.best + 1), patience=0,
-        accumulate=min(recipe.accumulate, steps),
-    )  # fmt: skip
+    again = planned(every, replace(recipe, accumulate=min(recipe.accumulate, steps)))
+    if fell(first, recipe.deciding):
+        again = replace(again, epochs=first.progress.best + 1)
 
     def told(figures: dict[str, float]) -> None:
         on_epoch({**figures, "of": float(again.epochs)})
@@ -139,6 +138,20 @@ def improved(outcome: Outcome, recipe: Recipe) -> bool:
         return False
     name = recipe.deciding
     return means(outcome.after)[name] > means(outcome.before)[name]
+
+
+def fell(outcome: Outcome, name: str) -> bool:
+    """Whether the last epoch had lost more than half of what the best one had gained: then a second
+    training is as long as the best one, else as long as any.
+
+    Which epoch is best is mostly chance while the rate is high, and where validation is easy (shots
+    of the same moment), it is found too early.
+    """
+    if outcome.before is None or not outcome.progress.epochs:
+        return False
+    history = outcome.progress.history
+    before, best = means(outcome.before)[name], history[outcome.progress.best][name]
+    return history[-1][name] < (before + best) / 2
 
 
 def _once(

@@ -48,8 +48,8 @@ class Recipe(Settings):
     devices        how many share each batch (`cbir.train.devices`)
     precision      float32, mixed_bfloat16 or mixed_float16
     seed           of everything random
-    refit          where the mean rose, train once more on all pictures, those of validation too,
-                   for as many epochs; not where validation was named (held), nor without labels
+    refit          where the mean rose, train once more on all pictures, those of validation too;
+                   not where validation was named (held), nor without labels
     """
 
     unlabelled: str = ""

@@ -14,7 +14,8 @@ import pytest
 from cbir.embed import Embedder
 from cbir.errors import UsageError
 from cbir.images.augment import Augmentation
-from cbir.train.finetune import Outcome, finetune, improved, planned
+from cbir.train.checkpoint import Progress
+from cbir.train.finetune import Outcome, fell, finetune, improved, planned
 from cbir.train.prepared import Prepared, prepare
 from cbir.train.recipe import Recipe
 from cbir.train.samples import Samples, from_folders
@@ -124,7 +125,7 @@ def test_where_it_helped_all_pictures_are_learned_from_once_more(
     assert out.prepared.split.validation.size and not split.validation.size
     assert means(out.after) == means(first.after)  # what is said is of the first training
     assert out.progress.best == first.progress.best
-    assert out.refit.progress.epochs == first.progress.best + 1
+    assert out.refit.progress.epochs == 6 and not fell(first, "MAP@R")
     assert out.embedder.fingerprint == out.refit.embedder.fingerprint != first.embedder.fingerprint
     assert [f.get("of") for f in seen] == [None] * 6 + [out.refit.progress.epochs] * (
         out.refit.progress.epochs
@@ -158,6 +159,20 @@ def test_no_second_training_where_it_did_not_help_or_validation_was_named(
     ready = prepare(named, tiny, AGAIN, None, Quiet())
     out = finetune(ready, tiny, AGAIN, str(tmp_path / "held"), Quiet())
     assert improved(out, AGAIN) and out.refit is None
+
+
+def test_a_second_training_is_shorter_only_where_the_gain_was_lost(tuned: Tuned) -> None:
+    out = tuned(replace(AGAIN, refit=False))
+    assert out.before is not None
+    start = means(out.before)["MAP@R"]
+    for values, lost in (
+        ((0.1, 0.3, 0.2), False), ((0.1, 0.3, 0.14), True), ((0.3, 0.29), False), ((0.3,), False),
+        ((0.2, 0.2, -0.1), True),
+    ):  # fmt: skip
+        history = [{"MAP@R": start + value} for value in values]
+        best = int(np.argmax(values))
+        assert fell(replace(out, progress=Progress(history, best)), "MAP@R") is lost
+    assert not fell(replace(out, progress=Progress()), "MAP@R")
 
 
 def test_where_epochs_are_not_said_they_follow_from_the_number_of_pictures(
