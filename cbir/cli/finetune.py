@@ -46,20 +46,20 @@ if TYPE_CHECKING:
               help="Of the loss; may be given several times.")  # fmt: skip
 @click.option("--memory", type=int, metavar="N", help="Past embeddings that pair losses compare "
               "with, too. Default: none.")  # fmt: skip
-@click.option("--dims", type=int, metavar="N", help="Length of the new feature; 0: no layer is "
-              "added. Default: 256.")  # fmt: skip
+@click.option("--dims", type=int, metavar="N", help="Length of a new linear layer on top; 0: "
+              "none. Default: none; 256 with --layers head or --unlabelled.")  # fmt: skip
 @click.option("--epochs", type=int, metavar="N", help="At most. Default: as many as make 200 "
               "batches, 4 to 20; 40 with --head loss.")  # fmt: skip
 @click.option("--patience", type=int, metavar="N", help="Epochs without a better MAP@R before it "
               "stops; 0: never. Default: 3.")  # fmt: skip
 @click.option("--learning-rate", type=float, metavar="X", help="Of the network, at its highest: a "
               "cosine falls from there to 0. Default: 0.0003.")  # fmt: skip
-@click.option("--head-factor", type=float, metavar="X", help="Times as fast the new layer learns. "
+@click.option("--head-factor", type=float, metavar="X", help="Times as fast a new layer learns. "
               "Default: 1.")  # fmt: skip
 @click.option("--loss-factor", type=float, metavar="X", help="And the weights of the loss, such as "
               "proxies. Default: 100.")  # fmt: skip
 @click.option("--warm", type=float, metavar="EPOCHS", help="While the rate rises. Default: 0.5.")
-@click.option("--wait", type=float, metavar="EPOCHS", help="While only the new layer and the loss "
+@click.option("--wait", type=float, metavar="EPOCHS", help="While only a new layer and the loss "
               "learn. Default: 0.")  # fmt: skip
 @click.option("--decay", type=float, metavar="X", help="Weight decay. Default: 0.0001.")
 @click.option("--batch", metavar="CxM", help="Classes and images of each in a batch. "

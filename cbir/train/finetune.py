@@ -185,7 +185,7 @@ def _closed_form(prepared: Prepared, base: Embedder, recipe: Recipe) -> Outcome:
     data = Labelled(
         prepared.features[rows], prepared.samples.numbers()[rows], prepared.split.groups[rows]
     )
-    layer = fit_head(recipe.head, data, recipe.dims, recipe.seed)
+    layer = fit_head(recipe.head, data, recipe.head_dims, recipe.seed)
     with quiet():
         from cbir.train.network import to_embedder, with_layer
 

@@ -136,11 +136,11 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
 
     With it: how many of its layers with weights learn, and how many there are.
     """
-    start = start_projection(prepared, recipe.dims) if recipe.dims else None
+    start = start_projection(prepared, recipe.head_dims) if recipe.head_dims else None
     if recipe.layers == "head":
         weighty = sum(bool(layer.weights) for layer in flat_layers(base.model))
         length = prepared.features.shape[1]
-        return feature_head(length, start, recipe.dims, recipe.seed), (0, weighty)
+        return feature_head(length, start, recipe.head_dims, recipe.seed), (0, weighty)
     own = Embedder(base.spec, own_copy(base.model))
     network = with_head(own, start, recipe.dims, recipe.seed)
     check_layers(own.model, recipe.layers, recipe.train_norms)
@@ -156,7 +156,7 @@ def _compiled(network: Any, criterion: Any, recipe: Recipe, steps: int) -> Any:
     learner.build(network.input_shape)
     factors = {v.path: recipe.loss_factor for v in criterion.trainable_variables}
     slow = {v.path for v in network.trainable_variables}
-    if recipe.dims:
+    if recipe.head_dims:
         head = {v.path for v in network.get_layer("head").trainable_variables}
         factors.update(dict.fromkeys(head, recipe.head_factor))
         slow -= head

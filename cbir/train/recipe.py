@@ -20,6 +20,8 @@ STEPS = 200
 """Batches that a training sees where its epochs are not said: a set of twice as many pictures needs
 half as many epochs."""
 FEWEST, MOST = 4, 20
+HEAD = 256
+"""Length of a head that learns alone, where it is not said."""
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -32,7 +34,7 @@ class Recipe(Settings):
     loss           name of a loss (`cbir.train.losses.LOSSES`)
     loss_options   its options, "name=value" each
     memory         embeddings of past batches that pair losses compare with too; 0: none
-    dims           length of the new embedding; 0: no head, the pooled features themselves
+    dims           length of a new linear layer on top; 0: none (with layers "head": 256)
     layers         which layers learn (`cbir.train.freezing.PLANS`)
     head           with layers "head": "projection" (closed form), "linear" or "svm" (decision
                    values of a classifier), or "loss" (by gradient, on the features that are there)
@@ -56,7 +58,7 @@ class Recipe(Settings):
     loss: str = "proxy-anchor"
     loss_options: tuple[str, ...] = ()
     memory: int = 0
-    dims: int = 256
+    dims: int = 0
     layers: str = "share:0.67"
     head: str = "projection"
     train_norms: bool = False
@@ -81,8 +83,6 @@ class Recipe(Settings):
         check_plan(self.layers)
         if self.head not in HEADS:
             raise UsageError(f"head: expected one of {', '.join(HEADS)}; received {self.head!r}.")
-        if self.layers == "head" and not self.dims:
-            raise UsageError("dims: expected at least 1 where only a head learns; received 0.")
         if self.precision not in get_args(Precision):
             raise UsageError(
                 f"precision: expected one of {', '.join(get_args(Precision))}; received "
@@ -102,6 +102,11 @@ class Recipe(Settings):
                     f"{name}: expected a number above 0; received {getattr(self, name)}."
                 )
         checked(self.loss, self.options(), self.memory)
+
+    @property
+    def head_dims(self) -> int:
+        """Length of the new layer; 0 where there is none."""
+        return self.dims or (HEAD if self.layers == "head" else 0)
 
     @property
     def deciding(self) -> str:

@@ -150,7 +150,7 @@ def figures_of(outcome: Outcome) -> dict[str, dict[str, Any]]:
 
 def _settings(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:
     """The settings that counted: a head in closed form has few."""
-    every = recipe.to_dict()
+    every = {**recipe.to_dict(), "dims": recipe.head_dims}
     if not outcome.progress.epochs:
         used = ("layers", "head", "dims", "seed", "split")
         return {**{name: every[name] for name in used}, **dict(outcome.notes)}

@@ -41,9 +41,14 @@ _STRONG = Augmentation(crop=0.25, colour=0.4, grey=0.2, blur=0.3)
 _EDITS = Augmentation(crop=0.36, turn=180, colour=0.4, grey=0.1, blur=0.3, erasing=0.3)
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "simclr": {"loss": "nt-xent", "batch": BatchSpec(32, 2), "augmentation": _STRONG},
-    "self-queries": {"loss": "nt-xent", "batch": BatchSpec(32, 2), "augmentation": _EDITS},
-    "clusters": {"loss": "proxy-anchor"},
+    "simclr": {"dims": 256, "loss": "nt-xent", "batch": BatchSpec(32, 2), "augmentation": _STRONG},
+    "self-queries": {
+        "dims": 256,
+        "loss": "nt-xent",
+        "batch": BatchSpec(32, 2),
+        "augmentation": _EDITS,
+    },
+    "clusters": {"dims": 256, "loss": "proxy-anchor"},
 }
 """Method → what it changes of the default recipe."""
 

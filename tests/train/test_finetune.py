@@ -464,7 +464,7 @@ def test_recipes_round_trip_and_refuse_nonsense() -> None:
     for wrong in (
         {"loss": "tripple"}, {"loss_options": ("x",)}, {"epochs": -1}, {"layers": "blocks:0"},
         {"precision": "int8"}, {"learning_rate": 0.0}, {"head": "tree"},
-        {"layers": "head", "dims": 0}, {"loss_options": ("nonsense=1",)},
+        {"dims": -1}, {"loss_options": ("nonsense=1",)},
     ):  # fmt: skip
         with pytest.raises(UsageError, match="expected"):
             Recipe(**wrong)  # type: ignore[arg-type]
