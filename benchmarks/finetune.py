@@ -38,6 +38,7 @@ from cbir.evaluate.protocol import Answers, per_query
 from cbir.evaluate.run import answered, truth_features
 from cbir.images import make_sample
 from cbir.images.augment import Augmentation
+from cbir.lifecycle.sync import Silent
 from cbir.present.numbers import number
 from cbir.train import samples as sampling
 from cbir.train.finetune import finetune
@@ -52,16 +53,6 @@ from cbir.train.unlabelled import PRESETS, prepare_unlabelled, preset
 METRICS = ("recall@1", "mAP", "MAP@R")
 SEEDS = (0, 1, 2)
 RAW = IndexSpec(projection="none")
-
-
-class Silent:
-    """Progress that nobody sees."""
-
-    def stage(self, name: str, total: int | None = None) -> None:
-        """Nothing."""
-
-    def advance(self, steps: int = 1) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)

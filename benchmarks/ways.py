@@ -30,6 +30,7 @@ from cbir.evaluate.heads import linear_svm
 from cbir.evaluate.metrics import bootstrap_interval
 from cbir.evaluate.protocol import per_query, rank
 from cbir.images import make_sample
+from cbir.lifecycle.sync import Silent
 from cbir.present.numbers import number
 from cbir.train import samples as sampling
 from cbir.train.classifying import logits_of
@@ -45,16 +46,6 @@ from cbir.train.split import SplitSpec
 SIZES = (5, 20, 80, 0)
 """Pictures a class; 0: all."""
 WAYS = ("scratch", "transfer", "fine-tuned")
-
-
-class Silent:
-    """Progress that nobody sees."""
-
-    def stage(self, name: str, total: int | None = None) -> None:
-        """Nothing."""
-
-    def advance(self, steps: int = 1) -> None:
-        """Nothing."""
 
 
 def nested(samples: Samples, each: int, seed: int) -> Samples:

@@ -292,8 +292,7 @@ def _train(
             from cbir.train.unlabelled import label_check
 
             outcome.check = label_check(samples, prepared, base, outcome.embedder, bar)
-    recipe = shown
-    if options["force"] or not refused(outcome, recipe):
-        outcome.embedder.save(options["output"], card_of(outcome, base, recipe))
+    if options["force"] or not refused(outcome, shown):
+        outcome.embedder.save(options["output"], card_of(outcome, base, shown))
         outcome.finish()
-    return outcome, recipe
+    return outcome, shown

@@ -139,13 +139,13 @@ def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
 def refit_line(refit: Outcome) -> str:
     """What was done once more, on what."""
     from cbir.present import count
-    from cbir.train.results import split_numbers
+    from cbir.train.results import part_of
 
-    found = split_numbers(refit.prepared)
+    found = part_of(refit.prepared)
     how = f" for {count(refit.progress.epochs, 'epoch')}" if refit.progress.epochs else ""
     return (
-        f"Then trained once more{how} on all {count(found['train'], 'picture')} of "
-        f"{count(found['train_classes'], 'class', 'classes')}: that is the embedder. The figures "
+        f"Then trained once more{how} on all {count(found['images'], 'picture')} of "
+        f"{count(found['classes'], 'class', 'classes')}: that is the embedder. The figures "
         "are of the first training, which did not see the validation pictures."
     )
 
@@ -172,13 +172,11 @@ def _table(title: str, found: dict[str, dict[str, Any]]) -> str:
 
 
 def _refit(refit: Outcome | None) -> dict[str, Any] | None:
-    from cbir.train.results import split_numbers
+    from cbir.train.results import part_of
 
     if refit is None:
         return None
-    found = split_numbers(refit.prepared)
-    return {"images": found["train"], "classes": found["train_classes"],
-            "epochs": refit.progress.history}  # fmt: skip
+    return {**part_of(refit.prepared), "epochs": refit.progress.history}
 
 
 def as_json(outcome: Outcome, recipe: Recipe, output: str) -> str:

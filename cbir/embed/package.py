@@ -228,9 +228,8 @@ def check_free(folder: str) -> None:
     """Nobody's pictures are replaced by an embedder."""
     try:
         there = set(os.listdir(folder))
-        ours = (
-            {CARD, MODEL, README, LEARNED} if CARD in there else {MODEL}
-        )  # a README alone is somebody's
+        # a README alone is somebody's
+        ours = {CARD, MODEL, README, LEARNED} if CARD in there else {MODEL}
         others = sorted(there - ours)
     except FileNotFoundError:
         return

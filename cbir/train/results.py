@@ -113,11 +113,11 @@ def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
         licence=backbone_info(spec.backbone).licence if spec.backbone in names() else "unknown",
         data=data_of(prepared),
         splits={
-            "train": _part(prepared),
+            "train": part_of(prepared),
             **({"validation": {"images": numbers["validation"],
                                "classes": numbers["validation_classes"], "where": by}}
                if prepared.validation is not None else {}),
-            **({"refit": _part(outcome.refit.prepared)} if outcome.refit is not None else {}),
+            **({"refit": part_of(outcome.refit.prepared)} if outcome.refit is not None else {}),
         },
         recipe=_settings(outcome, recipe),
         figures=figures_of(outcome),
@@ -126,7 +126,7 @@ def card_of(outcome: Outcome, base: Embedder, recipe: Recipe) -> ModelCard:
     )  # fmt: skip
 
 
-def _part(prepared: Prepared) -> dict[str, Any]:
+def part_of(prepared: Prepared) -> dict[str, Any]:
     """How much was learned from."""
     found = split_numbers(prepared)
     return {"images": found["train"], "classes": found["train_classes"]}

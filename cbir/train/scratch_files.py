@@ -13,7 +13,7 @@ from cbir.embed import ModelCard, Projection
 from cbir.evaluate.protocol import Answers
 from cbir.train.pictures import MARGIN, read_all
 from cbir.train.prepared import Prepared, base_answers
-from cbir.train.results import data_of, split_numbers, versions
+from cbir.train.results import data_of, part_of, split_numbers, versions
 from cbir.train.scratch import Labelled, Lesson, Trained
 from cbir.train.scratch_recipe import ScratchRecipe
 from cbir.train.validation import means
@@ -109,7 +109,7 @@ def card_of(
         licence="none: initial weights",
         data=data_of(prepared),
         splits={
-            "train": {"images": numbers["train"], "classes": numbers["train_classes"]},
+            "train": part_of(prepared),
             **({"validation": validation} if prepared.validation is not None else {}),
         },
         recipe={**recipe.to_dict(), "best_epoch": trained.progress.best + 1,
