@@ -308,7 +308,7 @@ def folds(
     return rows
 
 
-TRIAL = Recipe(dims=256, epochs=8, split=SplitSpec(share=0.0))
+TRIAL = Recipe(dims=256, epochs=8, scale=1.0, split=SplitSpec(share=0.0))
 """All that is not held learns; the last epoch counts."""
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -322,7 +322,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "crops from .6": {"augmentation": Augmentation(crop=0.6)},
     "512 dims": {"dims": 512},
     "no head": {"dims": 0},
-    "no head, 16 epochs": {"dims": 0, "epochs": 16},
+    "no head, pictures of .86 the side": {"dims": 0, "scale": 0.86},
+    "no head, .86, 16 epochs": {"dims": 0, "scale": 0.86, "epochs": 16},
     "8 x 6 in a batch": {"batch": BatchSpec(8, 6)},
     "24 x 2 in a batch": {"batch": BatchSpec(24, 2)},
     "colour .2, erasing .3": {"augmentation": Augmentation(colour=0.2, erasing=0.3)},
@@ -334,7 +335,8 @@ FINALISTS = (
     "8 x 6 in a batch",
     "16 epochs, 208 batches",
     "no head",
-    "no head, 16 epochs",
+    "no head, pictures of .86 the side",
+    "no head, .86, 16 epochs",
 )
 """Asked on every halving."""
 

@@ -107,6 +107,7 @@ def _split(outcome: Outcome) -> tuple[tuple[str, str], ...]:
         ("Left out as near-duplicates", f"{found['left_out']:,}"),
         ("Without a label", f"{found['unlabelled']:,}"),
         ("Layers that learned", f"{outcome.layers[0]} of {outcome.layers[1]}"),
+        ("Size of the pictures in training", f"{outcome.side} px" if outcome.side else ""),
         ("Epochs from a checkpoint", f"{outcome.resumed}" if outcome.resumed else ""),
     ]  # fmt: skip
     return tuple((name, value) for name, value in rows if value)

@@ -193,6 +193,7 @@ def as_json(outcome: Outcome, recipe: Recipe, output: str) -> str:
         **({"labels": figures["labels"]} if "labels" in figures else {}),
         "split": split_numbers(outcome.prepared),
         "layers": {"learning": outcome.layers[0], "of": outcome.layers[1]},
+        "training_side": outcome.side or None,
         "epochs": outcome.progress.history,
         "best_epoch": outcome.progress.best + 1 if outcome.progress.epochs else None,
         "resumed_epochs": outcome.resumed,

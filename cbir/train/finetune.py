@@ -37,7 +37,8 @@ class Outcome:
 
     `before` and `after` are answers to the same validation queries: by the base embedder with the
     projection of the training part, and by the new one; None without validation. `layers` counts
-    those with weights: how many learned, of how many. `resumed` epochs came from a checkpoint;
+    those with weights: how many learned, of how many; `side` that of the pictures that were shown
+    (0: features were). `resumed` epochs came from a checkpoint;
     `seconds` count them too.
     `notes` say how a head in closed form was chosen. `check` is what known
     labels say of a training without them. `refit` is the second training, on all pictures, whose
@@ -51,6 +52,7 @@ class Outcome:
     before: Answers | None
     after: Answers | None
     layers: tuple[int, int]
+    side: int
     resumed: int
     seconds: float
     notes: Mapping[str, float] = field(default_factory=dict)
@@ -173,8 +175,8 @@ def _once(
         embedder, after = run.result()
         embedder.learned = base.learned | prepared.learned()
     return Outcome(
-        embedder, prepared, run.progress, base_answers(prepared), after,
-        run.layers, resumed, earlier + time.perf_counter() - start, checkpoint=run.checkpoint,
+        embedder, prepared, run.progress, base_answers(prepared), after, run.layers, run.side,
+        resumed, earlier + time.perf_counter() - start, checkpoint=run.checkpoint,
     )  # fmt: skip
 
 
@@ -203,7 +205,7 @@ def _closed_form(prepared: Prepared, base: Embedder, recipe: Recipe) -> Outcome:
             notes["accuracy"] = float(right.mean())
     weighty = sum(bool(inner.weights) for inner in flat_layers(base.model))
     return Outcome(
-        embedder, prepared, Progress(), base_answers(prepared), after, (0, weighty), 0,
+        embedder, prepared, Progress(), base_answers(prepared), after, (0, weighty), 0, 0,
         time.perf_counter() - start, notes,
     )  # fmt: skip
 

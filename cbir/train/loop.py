@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -61,6 +62,8 @@ class Run(Epochs):
                 seed=recipe.seed, options=recipe.options(), memory=recipe.memory,
             )  # fmt: skip
             learner = _compiled(network, criterion, recipe, steps)
+        size, free = base.spec.input_size, network.input_shape[1] is None
+        self.side = 0 if self.on_features else recipe.training_side(size) if free else size
         limits = Limits(recipe.epochs, recipe.patience, recipe.deciding, recipe.learning_rate)
         super().__init__(learner, network, limits, checkpoint, watch)
         self.asked: Pixels | Vectors | None
@@ -68,20 +71,21 @@ class Run(Epochs):
             self.shown: Pixels | Vectors = prepared.features[rows]
             self.asked = prepared.asked
         else:
-            self.shown = self._read(rows, MARGIN)
+            self.shown = self._read(rows, self.side, MARGIN)
             self.asked = self._read_asked()
 
-    def _read(self, rows: Ids, margin: float) -> Pixels:
+    def _read(self, rows: Ids, side: int, margin: float) -> Pixels:
         paths = [self.prepared.samples.paths[i] for i in rows.tolist()]
         self.watch.stage("Reading the pictures", len(paths))
-        return read_all(paths, self.base.spec, margin, self.watch.advance)
+        spec = replace(self.base.spec, input_size=side)
+        return read_all(paths, spec, margin, self.watch.advance)
 
     def _read_asked(self) -> Pixels | None:
         """The validation pictures, with their edits."""
         asked = self.prepared.validation
         if asked is None:
             return None
-        pixels = self._read(asked.pictures, 1.0)
+        pixels = self._read(asked.pictures, self.base.spec.input_size, 1.0)
         return edited(pixels, asked.edits) if asked.edits else pixels
 
     def batches(self, epoch: int) -> tuple[Any, int, int]:
@@ -93,7 +97,7 @@ class Run(Epochs):
         if self.on_features:
             data = FeatureBatches(np.asarray(self.shown, np.float32), self.labels, rows)
         else:
-            source = Source(np.asarray(self.shown), self.labels, self.base.spec.input_size)
+            source = Source(np.asarray(self.shown), self.labels, self.side)
             data = Batches(source, rows, self.recipe.augmentation, seed)
         return data, sum(len(b) for b in rows), len(rows[0])
 
@@ -141,13 +145,24 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
         weighty = sum(bool(layer.weights) for layer in flat_layers(base.model))
         length = prepared.features.shape[1]
         return feature_head(length, start, recipe.head_dims, recipe.seed), (0, weighty)
-    own = Embedder(base.spec, own_copy(base.model))
+    own = _own(base, recipe)
     network = with_head(own, start, recipe.dims, recipe.seed)
-    check_layers(own.model, recipe.layers, recipe.train_norms)
-    learning, layers = freeze(own.model, recipe.layers, recipe.train_norms)
+    check_layers(own, recipe.layers, recipe.train_norms)
+    learning, layers = freeze(own, recipe.layers, recipe.train_norms)
     if recipe.precision != "float32":
         set_precision(network, recipe.precision)
     return network, (learning, layers)
+
+
+def _own(base: Embedder, recipe: Recipe) -> Any:
+    """A copy of the base's network: for pictures of any size where training shows others than it
+    takes, and where its layers allow that."""
+    if recipe.training_side(base.spec.input_size) != base.spec.input_size:
+        try:
+            return own_copy(base.model, any_size=True)
+        except ValueError:  # such as a dense layer on all places of a map
+            pass
+    return own_copy(base.model)
 
 
 def _compiled(network: Any, criterion: Any, recipe: Recipe, steps: int) -> Any:

@@ -43,14 +43,13 @@ class Learner(keras.Model):
         return loss / replicas()
 
 
-def with_head(embedder: Embedder, start: Projection | None, dims: int, seed: int) -> Any:
-    """The embedder's network with a linear layer on top: uint8 (n, s, s, 3) → float (n, dims).
+def with_head(model: Any, start: Projection | None, dims: int, seed: int) -> Any:
+    """A network with a linear layer on top: uint8 (n, s, s, 3) → float (n, dims).
 
     `start` (float32 components (d, f), d at most `dims`) is where the layer begins: at the
     projection that the index would use, so that training begins where the plain embedder is. None:
     random and orthogonal. dims 0: no layer on top.
     """
-    model = embedder.model
     if not dims:
         return keras.Model(model.input, model.output, name="network")
     return _topped(model.input, model.output, start, dims, seed)
@@ -78,19 +77,30 @@ def feature_head(length: int, start: Projection | None, dims: int, seed: int) ->
     return _topped(entry, entry, start, dims, seed)
 
 
-def own_copy(model: Any) -> Any:
+def own_copy(model: Any, any_size: bool = False) -> Any:
     """The network with weights of its own. A head and a unit length from an earlier training are
-    named after the base: names are unique in a network, and the new ones are called so."""
-    copy = keras.models.clone_model(model, clone_function=_renamed)
+    named after the base: names are unique in a network, and the new ones are called so.
+
+    `any_size`: for pictures of any size. Raises ValueError where a layer takes one size only.
+    """
+    entry = None
+    if any_size:
+        batch, _, _, *depth = model.input.shape
+        entry = keras.Input(
+            batch_shape=(batch, None, None, *depth), dtype=model.input.dtype, name=model.input.name
+        )
+
+    def renamed(layer: Any) -> Any:
+        if any_size and isinstance(layer, keras.Model):
+            return own_copy(layer, any_size)
+        config = layer.get_config()
+        if _OURS.fullmatch(layer.name):
+            config = {**config, "name": f"base_{layer.name}"}
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, input_tensors=entry, clone_function=renamed)
     copy.set_weights(model.get_weights())
     return copy
-
-
-def _renamed(layer: Any) -> Any:
-    config = layer.get_config()
-    if _OURS.fullmatch(layer.name):
-        config = {**config, "name": f"base_{layer.name}"}
-    return type(layer).from_config(config)
 
 
 def with_layer(model: Any, kernel: Vectors, bias: Vectors) -> Any:
@@ -104,19 +114,16 @@ def with_layer(model: Any, kernel: Vectors, bias: Vectors) -> Any:
 def to_embedder(network: Any, base: Embedder) -> Embedder:
     """The trained network as an embedder of its own: unit features, weights "trained".
 
-    It has a copy of every layer, in float32: training may go on meanwhile.
+    The base's layers are made anew, in float32 and for its input size, with the network's weights:
+    training may go on meanwhile, in another precision and on pictures of another size.
     """
-    copy = keras.models.clone_model(network, clone_function=_plain, recursive=True)
+    copy = own_copy(base.model)
+    heads = [layer.units for layer in network.layers if layer.name == "head"]
+    copy = with_head(copy, None, heads[0] if heads else 0, 0)
     copy.set_weights(network.get_weights())
     outputs = layers.UnitNormalization(name="unit")(copy.output)
     made = keras.Model(copy.input, outputs, name="embedder")
     return type(base)(replace(base.spec, weights="trained"), made)
-
-
-def _plain(layer: Any) -> Any:
-    """The same layer in float32."""
-    config = layer.get_config()
-    return type(layer).from_config({**config, "dtype": "float32"} if "dtype" in config else config)
 
 
 def unit_features(network: Any, pixels: Any, batch: int = 32, whole: bool = False) -> Vectors:

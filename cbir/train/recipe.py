@@ -22,6 +22,8 @@ half as many epochs."""
 FEWEST, MOST = 4, 20
 HEAD = 256
 """Length of a head that learns alone, where it is not said."""
+STRIDE = 32
+"""What the side of training pictures is a multiple of: what CNNs divide it by."""
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -38,6 +40,7 @@ class Recipe(Settings):
     layers         which layers learn (`cbir.train.freezing.PLANS`)
     head           with layers "head": "projection" (closed form), "linear" or "svm" (decision
                    values of a classifier), or "loss" (by gradient, on the features that are there)
+    scale          side of the pictures in training, over the embedder's (see `training_side`)
     train_norms    let BatchNorm learn too; else its statistics and scales stay
     epochs         at most; early stopping keeps the best one. 0: as many as make about 200 batches
                    (`STEPS`), 4 to 20
@@ -61,6 +64,7 @@ class Recipe(Settings):
     dims: int = 0
     layers: str = "share:0.67"
     head: str = "projection"
+    scale: float = 0.86
     train_norms: bool = False
     epochs: int = 0
     patience: int = 3
@@ -91,7 +95,7 @@ class Recipe(Settings):
         for name, low, high in (
             ("dims", 0, 8192), ("epochs", 0, 10_000), ("patience", 0, 10_000),
             ("memory", 0, 1_000_000), ("accumulate", 1, 1024), ("devices", 1, 1024),
-            ("decay", 0, 1), ("warm", 0, 10_000), ("wait", 0, 10_000),
+            ("scale", 0.25, 1), ("decay", 0, 1), ("warm", 0, 10_000), ("wait", 0, 10_000),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
@@ -107,6 +111,18 @@ class Recipe(Settings):
     def head_dims(self) -> int:
         """Length of the new layer; 0 where there is none."""
         return self.dims or (HEAD if self.layers == "head" else 0)
+
+    def training_side(self, side: int) -> int:
+        """Side of the pictures in training, for an embedder that takes `side` pixels: `scale` times
+        as many, the nearest multiple of 32.
+
+        A crop that fills the input shows things larger than they are when whole pictures are asked
+        for; at a smaller input both are alike again, and training takes less time: Touvron et al.,
+        Fixing the train-test resolution discrepancy (NeurIPS 2019), section 3.
+        """
+        if self.scale == 1:
+            return side
+        return min(side, max(STRIDE, round(side * self.scale / STRIDE) * STRIDE))
 
     @property
     def deciding(self) -> str:

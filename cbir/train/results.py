@@ -154,7 +154,7 @@ def _settings(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:
     if not outcome.progress.epochs:
         used = ("layers", "head", "dims", "seed", "split")
         return {**{name: every[name] for name in used}, **dict(outcome.notes)}
-    return {**every, "best_epoch": outcome.progress.best + 1,
+    return {**every, "training_side": outcome.side, "best_epoch": outcome.progress.best + 1,
             "epochs_run": outcome.progress.epochs, "refit": outcome.refit is not None}  # fmt: skip
 
 

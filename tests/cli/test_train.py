@@ -53,7 +53,7 @@ def test_from_folders(command: Command, folder: Path, tmp_path: Path) -> None:
     assert "lenet5, best epoch" in done.out and "lenet5, from scratch" in done.out
     assert "efficientnet-lite0" in done.out
     assert sorted(p.name for p in made.iterdir()) == [
-        "README.md", "embedder.json", "model.keras",
+        "README.md", "embedder.json", "learned.bin", "model.keras",
     ]  # fmt: skip
     card = (made / "README.md").read_text()
     assert "lenet5, trained from scratch on" in card and "accuracy" in card

@@ -16,21 +16,21 @@ from cbir.embed import Embedder
 SIDE = 32
 
 
-def tiny_model(seed: int = 0) -> Any:
-    """Two convolutions with BatchNorm on 32 px, pooled to 16 numbers; a nested model, as stock
-    embedders have one."""
+def tiny_model(seed: int = 0, side: int = SIDE) -> Any:
+    """Two convolutions with BatchNorm on 32 px (or another side), pooled to 16 numbers; a nested
+    model, as stock embedders have one."""
     import keras
     from keras import layers
 
     keras.utils.set_random_seed(seed)
-    inside = keras.Input((SIDE, SIDE, 3))
+    inside = keras.Input((side, side, 3))
     x = layers.Conv2D(8, 3, strides=2, padding="same", name="conv1")(inside)
     x = layers.BatchNormalization(name="norm1")(x)
     x = layers.ReLU(name="relu1")(x)
     x = layers.Conv2D(16, 3, strides=2, padding="same", name="conv2")(x)
     x = layers.ReLU(name="relu2")(x)
     net = keras.Model(inside, x, name="tiny")
-    start = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="pixels")
+    start = keras.Input((side, side, 3), dtype="uint8", name="pixels")
     scaled = layers.Rescaling(1 / 127.5, -1.0, name="preprocess")(start)
     return keras.Model(start, layers.GlobalAveragePooling2D(name="gap")(net(scaled)))
 

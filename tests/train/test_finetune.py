@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cbir.config import EmbedderSpec
 from cbir.embed import Embedder
 from cbir.errors import UsageError
 from cbir.images.augment import Augmentation
@@ -18,11 +19,13 @@ from cbir.train.checkpoint import Progress
 from cbir.train.finetune import Outcome, fell, finetune, improved, planned
 from cbir.train.prepared import Prepared, prepare
 from cbir.train.recipe import Recipe
+from cbir.train.results import card_of
 from cbir.train.samples import Samples, from_folders
 from cbir.train.sampling import BatchSpec, steps_of
 from cbir.train.split import SplitSpec
 from cbir.train.unlabelled import prepare_unlabelled, preset
 from cbir.train.validation import means
+from tests.train.conftest import tiny_model
 
 GENTLE = Augmentation(crop=0.9, ratio=1, flip=0)
 RECIPE = Recipe(
@@ -79,6 +82,49 @@ def test_it_learns_and_the_embedder_is_saved_and_loaded(
     assert (tmp_path / "work").exists()
     out.finish()
     assert not (tmp_path / "work").exists()
+
+
+def test_pictures_may_be_smaller_in_training(
+    classes_of: Callable[..., Path], tmp_path: Path
+) -> None:
+    large = Embedder(EmbedderSpec("test-tiny", "random:0", input_size=64), tiny_model(side=64))
+    prepared = prepare(from_folders(str(classes_of())), large, RECIPE, None, Quiet())
+    out, whole = (
+        finetune(prepared, large, replace(RECIPE, scale=scale), str(tmp_path / f"{scale}"), Quiet())
+        for scale in (0.5, 1)
+    )
+    assert (out.side, whole.side) == (32, 64)
+    assert out.embedder.model.input_shape == (None, 64, 64, 3)
+    assert out.after is not None and out.before is not None
+    assert means(out.after)["MAP@R"] == pytest.approx(out.progress.best_score, abs=1e-5)
+    assert out.embedder.fingerprint != whole.embedder.fingerprint
+    assert card_of(out, large, RECIPE).recipe["training_side"] == 32
+
+
+def test_a_network_for_one_size_learns_at_that_size(
+    classes_of: Callable[..., Path], tmp_path: Path
+) -> None:
+    import keras
+
+    below = tiny_model(side=64)
+    small = keras.layers.MaxPooling2D(16)(below.get_layer("tiny").output)
+    net = keras.Model(below.get_layer("tiny").input, keras.layers.Flatten()(small), name="tiny")
+    start = keras.Input((64, 64, 3), dtype="uint8")
+    made = keras.Model(start, keras.layers.Dense(8)(net(keras.layers.Rescaling(1 / 255)(start))))
+    base = Embedder(EmbedderSpec("test-tiny", "random:0", input_size=64), made)
+    prepared = prepare(from_folders(str(classes_of())), base, RECIPE, None, Quiet())
+    recipe = replace(RECIPE, scale=0.5, epochs=1)
+    out = finetune(prepared, base, recipe, str(tmp_path / "work"), Quiet())
+    assert out.side == 64 and out.embedder.feature_dims == 8
+
+
+@pytest.mark.parametrize(
+    ("scale", "side", "expected"),
+    [(0.86, 224, 192), (0.86, 299, 256), (0.86, 128, 96), (0.86, 32, 32), (0.25, 64, 32),
+     (1, 299, 299), (0.99, 260, 256), (0.9, 28, 28)],
+)  # fmt: skip
+def test_the_side_in_training(scale: float, side: int, expected: int) -> None:
+    assert Recipe(scale=scale).training_side(side) == expected
 
 
 class Cut(Exception):
