@@ -12,6 +12,13 @@ from PIL import Image
 
 from cbir.config import EmbedderSpec
 from cbir.embed import Embedder
+from cbir.images.augment import Augmentation
+from cbir.train.finetune import Outcome, finetune
+from cbir.train.prepared import Prepared, prepare
+from cbir.train.recipe import Recipe
+from cbir.train.samples import from_folders
+from cbir.train.sampling import BatchSpec
+from cbir.train.split import SplitSpec
 
 SIDE = 32
 
@@ -60,3 +67,40 @@ def classes_of(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / folder
 
     return made
+
+
+GENTLE = Augmentation(crop=0.9, ratio=1, flip=0)
+RECIPE = Recipe(
+    dims=8, layers="all", epochs=3, learning_rate=5e-3, batch=BatchSpec(6, 3), warm=0.0,
+    augmentation=GENTLE, split=SplitSpec("class", duplicate=1.0), refit=False,
+)  # fmt: skip
+
+
+class Quiet:
+    """Nobody looks."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        pass
+
+    def advance(self, steps: int = 1) -> None:
+        pass
+
+
+Tuned = Callable[..., Outcome]
+
+
+@pytest.fixture
+def prepared(classes_of: Callable[..., Path], tiny: Embedder) -> Prepared:
+    return prepare(from_folders(str(classes_of())), tiny, RECIPE, None, Quiet())
+
+
+@pytest.fixture
+def tuned(prepared: Prepared, tiny: Embedder, tmp_path: Path) -> Tuned:
+    def run(recipe: Recipe = RECIPE, work: str = "work", **more: Any) -> Outcome:
+        return finetune(prepared, tiny, recipe, str(tmp_path / work), Quiet(), **more)
+
+    return run
+
+
+class Cut(Exception):
+    """The training is cut off here."""
