@@ -70,6 +70,7 @@ def prepare(
     """Base features, near-duplicate groups and the split. UsageError where that cannot be, or where
     the recipe's layers do not fit the base's network."""
     check_layers(base.model, recipe.layers, recipe.train_norms)
+    _check_classes(samples, "")  # before every picture is read, and of those that could be
     seen = look_at(samples, base, cache, watch)
     kept, features = seen.samples, seen.features
     if samples.held and not kept.held:
@@ -78,12 +79,7 @@ def prepare(
             "were named for it can. Mend them, or choose others (--val-where)."
         )
     labels = kept.numbers()
-    if len(kept.classes()) < 2:
-        raise UsageError(
-            f"Expected pictures of at least 2 classes to learn from; received "
-            f"{len(kept.classes())} ({len(kept)} pictures that can be read). Put each class into a "
-            "folder of its own, or name a CSV with labels."
-        )
+    _check_classes(kept, " that can be read")
     groups = duplicate_groups(features, recipe.split.duplicate)
     made = split(labels, groups, recipe.split, kept.held)
     asked = validation(kept, made)
@@ -97,6 +93,15 @@ def prepare(
         kept, features, seen.contents, seen.failures, made, asked,
         None if asked is None else features[asked.pictures], int((labels < 0).sum()),
     )  # fmt: skip
+
+
+def _check_classes(samples: Samples, which: str) -> None:
+    if len(samples.classes()) < 2:
+        raise UsageError(
+            f"Expected pictures of at least 2 classes to learn from; received "
+            f"{len(samples.classes())} ({len(samples)} pictures{which}). Put each class into a "
+            "folder of its own, or name a CSV with labels."
+        )
 
 
 def with_all(prepared: Prepared) -> Prepared:

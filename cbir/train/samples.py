@@ -62,7 +62,8 @@ class Samples:
 
 
 def from_folders(folder: str) -> Samples:
-    """The parent folder, relative to `folder`, is the class. UsageError where there is no image."""
+    """The parent folder, relative to `folder`, is the class; pictures right in `folder` have none.
+    UsageError where there is no image."""
     found = scan(folder)
     refs = found.refs
     if not refs:
@@ -70,7 +71,7 @@ def from_folders(folder: str) -> Samples:
     return Samples(
         os.path.basename(os.path.abspath(folder)),
         tuple(ref.file for ref in refs),
-        tuple(os.path.dirname(ref.path) or os.path.basename(ref.root) for ref in refs),
+        tuple(os.path.dirname(ref.path) for ref in refs),
         failures=tuple(found.failures),
     )
 

@@ -325,6 +325,10 @@ def test_one_class_or_no_label_is_refused(classes_of: Callable[..., Path], tiny:
     bare = Samples("x", samples.paths, ("",) * 4)
     with pytest.raises(UsageError, match="received 0"):
         prepare(bare, tiny, RECIPE, None, Quiet())
+    Path(samples.paths[0]).write_bytes(b"")
+    two = Samples("x", samples.paths, ("other", "x", "x", "x"))
+    with pytest.raises(UsageError, match=r"received 1 \(3 pictures that can be read\)"):
+        prepare(two, tiny, RECIPE, None, Quiet())
 
 
 def test_a_loss_that_is_not_finite_is_said(tuned: Tuned) -> None:

@@ -24,6 +24,13 @@ def test_folders_are_classes(photos: Path) -> None:
     assert part.labels == ("b", "a") and part.paths == (found.paths[7], found.paths[0])
 
 
+def test_pictures_in_no_class_s_folder_have_no_class(photos: Path) -> None:
+    (photos / "a" / "00.png").rename(photos / "00.png")
+    found = from_folders(str(photos))
+    assert found.labels.count("") == 1 and found.classes() == ("a", "b")
+    assert Path(found.paths[found.labels.index("")]).parent == photos
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="folder of images for each class"):
         from_folders(str(tmp_path))
