@@ -25,7 +25,7 @@ FIT_AT = 500
 """Different pictures from which on a gallery has a projection; below: plain unit length."""
 SAMPLE = 20_000
 """Features that a projection is fitted on, at most."""
-_RANK_TOLERANCE = 1e-10
+RANK_TOLERANCE = 1e-10
 """Components whose variance is below this share of the largest are noise of the arithmetic."""
 _SAME = 1e-14
 """Features whose variance is below this share of their mean's square are alike in float32."""
@@ -159,7 +159,7 @@ def _rank(values: NDArray[np.float64], dims: int, noise: float) -> int:
     """How many of the falling eigenvalues count, at most `dims`; none where all are noise."""
     if not len(values) or values[0] <= noise:
         return 0
-    return min(dims, int((values > values[0] * _RANK_TOLERANCE).sum()))
+    return min(dims, int((values > values[0] * RANK_TOLERANCE).sum()))
 
 
 def _with_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbir.embed import Projection, fit
+from cbir.embed.projection import RANK_TOLERANCE
 from cbir.errors import UsageError
 from cbir.evaluate.metrics import map_at_r
 from cbir.train.split import SplitSpec, split
@@ -89,28 +90,49 @@ class _Within:
     """Covariance within classes, taken apart once for any number of shrinkages."""
 
     def __init__(self, data: Labelled) -> None:
+        from scipy.linalg import eigh
+
         rows = np.asarray(data.features, np.float64)
         self.mean = rows.mean(axis=0)
-        self.rows = rows - self.mean
-        inside = self.rows.copy()
+        rows -= self.mean
+        inside = rows.copy()
         for label in np.unique(data.labels):
             inside[data.labels == label] -= inside[data.labels == label].mean(axis=0)
-        self.values, self.vectors = np.linalg.eigh(inside.T @ inside / len(rows))
-        self.values = np.maximum(self.values, 0)
+        values, self.vectors = eigh(inside.T @ inside / len(rows), driver="evd")
+        self.values = np.maximum(values, 0)
+        self.rows = rows @ self.vectors  # in the axes of the covariance within classes
+        self.total = None if len(rows) < rows.shape[1] else self.rows.T @ self.rows / len(rows)
 
     def layer(self, shrink: float, dims: int, notes: dict[str, float] | None = None) -> Layer:
         level = self.values.mean() or 1.0
         scale = 1 / np.sqrt((1 - shrink) * self.values + shrink * level)
-        whiten = (self.vectors * scale) @ self.vectors.T
-        found = fit((self.rows @ whiten).astype(np.float32), min(dims, whiten.shape[1]))
-        if found.components is None:
-            raise UsageError("Expected pictures that differ; received some that are all alike.")
-        kernel = whiten @ found.components.T.astype(np.float64)
+        components = self._components(scale, min(dims, len(scale)))
+        kernel = (self.vectors * scale) @ components.T
         bias = -self.mean @ kernel
         return Layer(
             kernel.astype(np.float32), bias.astype(np.float32),
             {"shrink": shrink, **(notes or {})}, np.empty(0, np.int64),
         )  # fmt: skip
+
+    def _components(self, scale: NDArray[np.float64], dims: int) -> NDArray[np.float64]:
+        """The leading principal components of the scaled rows, float64 (d, f)."""
+        if self.total is None:
+            found = fit((self.rows * scale).astype(np.float32), dims).components
+            rows = np.zeros((0, len(scale))) if found is None else found.astype(np.float64)
+        else:
+            from scipy.linalg import eigh
+
+            last = len(scale) - 1
+            values, vectors = eigh(
+                self.total * scale * scale[:, None], subset_by_index=[last - dims + 1, last]
+            )
+            real = values > max(values[-1] * RANK_TOLERANCE, 0)
+            rows = vectors[:, real].T[::-1]
+        if not len(rows):
+            raise UsageError("Expected pictures that differ; received some that are all alike.")
+        there = rows @ self.vectors.T  # a component's largest entry is positive, as in `fit`
+        signs = np.sign(there[np.arange(len(there)), np.abs(there).argmax(axis=1)])
+        return np.asarray(rows * signs[:, None], np.float64)
 
 
 def class_values(kind: str, data: Labelled, seed: int = 0) -> Layer:

@@ -50,6 +50,29 @@ def test_full_shrinkage_is_plain_components() -> None:
     assert np.allclose(layer.apply(data.features), plain.apply(data.features), atol=1e-4)
 
 
+@pytest.mark.parametrize("rows", [96, 9])  # more and fewer than the 12 numbers of a feature
+def test_the_closed_form_step_by_step(rows: int) -> None:
+    """Whiten by the shrunk covariance within classes, then principal components."""
+    whole = clusters()
+    data = whole.take(np.arange(rows))
+    features = data.features.astype(np.float64)
+    centred = features - features.mean(axis=0)
+    inside = np.zeros((12, 12))
+    for c in set(data.labels.tolist()):
+        own = features[data.labels == c]
+        for row in own - own.mean(axis=0):
+            inside += np.outer(row, row) / len(features)
+    shrunk = 0.7 * inside + 0.3 * np.trace(inside) / 12 * np.eye(12)
+    values, vectors = np.linalg.eigh(shrunk)
+    white = centred @ (vectors / np.sqrt(values)) @ vectors.T
+    _, _, axes = np.linalg.svd(white, full_matrices=False)
+    expected = white @ axes[:5].T
+    made = features @ _Within(data).layer(0.3, 5).kernel
+    made -= made.mean(axis=0)
+    signs = np.sign((made * expected).sum(axis=0))
+    assert np.allclose(made, expected * signs, atol=1e-3)
+
+
 def test_map_at_r_against_a_loop() -> None:
     data = clusters(4, 5)
     data.groups[1] = data.groups[0]
