@@ -43,6 +43,7 @@ def unseen(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
     task = tasks(data)["unseen"]
     ways = [
         Way("frozen", None),
+        Way("frozen, 256 px", None, 256),
         Way("projection", Recipe(layers="head")),
         Way("default, all pictures", Recipe(split=SplitSpec(share=0))),
         Way("default, a fifth of the classes kept", Recipe(refit=False)),
@@ -74,7 +75,7 @@ def ways(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
     return found
 
 
-TRIAL = Recipe(dims=256, epochs=8, scale=1.0, split=SplitSpec(share=0.0))
+TRIAL = Recipe(dims=256, epochs=8, scale=1.0, grow=1.0, split=SplitSpec(share=0.0))
 """All that is not held learns; the last epoch counts."""
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -90,6 +91,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no head": {"dims": 0},
     "no head, pictures of .86 the side": {"dims": 0, "scale": 0.86},
     "no head, .86, 16 epochs": {"dims": 0, "scale": 0.86, "epochs": 16},
+    "no head, .86, asked at 1.15 the side": {"dims": 0, "scale": 0.86, "grow": 1.15},
     "8 x 6 in a batch": {"batch": BatchSpec(8, 6)},
     "24 x 2 in a batch": {"batch": BatchSpec(24, 2)},
     "colour .2, erasing .3": {"augmentation": Augmentation(colour=0.2, erasing=0.3)},
@@ -103,6 +105,7 @@ FINALISTS = (
     "no head",
     "no head, pictures of .86 the side",
     "no head, .86, 16 epochs",
+    "no head, .86, asked at 1.15 the side",
 )
 """Asked on every halving."""
 

@@ -130,7 +130,10 @@ def as_text(outcome: Outcome, recipe: Recipe, output: str) -> str:
     if outcome.refit is not None:
         lines.append(refit_line(outcome.refit))
     if not (recipe.unlabelled and word == "worse"):
-        lines.append(f"Embedder: {output} ({outcome.embedder.feature_dims} dims)")
+        size = outcome.embedder.spec.input_size
+        lines.append(
+            f"Embedder: {output} ({outcome.embedder.feature_dims} dims, pictures of {size} px)"
+        )
     if word in ("better", "unknown"):
         lines.append(f"Next: cbir adopt {output} -i INDEX")
     return "\n".join(lines) + "\n"

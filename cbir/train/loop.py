@@ -18,6 +18,7 @@ from cbir.train.epochs import Epochs, Limits
 from cbir.train.freezing import check_layers, flat_layers, freeze
 from cbir.train.losses import make
 from cbir.train.network import (
+    ANY,
     Learner,
     feature_head,
     own_copy,
@@ -62,8 +63,11 @@ class Run(Epochs):
                 seed=recipe.seed, options=recipe.options(), memory=recipe.memory,
             )  # fmt: skip
             learner = _compiled(network, criterion, recipe, steps)
-        size, free = base.spec.input_size, network.input_shape[1] is None
-        self.side = 0 if self.on_features else recipe.training_side(size) if free else size
+        free = not self.on_features and network.input_shape[1] is None
+        size = base.spec.input_size
+        self.side, self.final = sides(base, recipe) if free else (size, size)
+        if self.on_features:
+            self.side = 0
         limits = Limits(recipe.epochs, recipe.patience, recipe.deciding, recipe.learning_rate)
         super().__init__(learner, network, limits, checkpoint, watch)
         self.asked: Pixels | Vectors | None
@@ -85,7 +89,7 @@ class Run(Epochs):
         asked = self.prepared.validation
         if asked is None:
             return None
-        pixels = self._read(asked.pictures, self.base.spec.input_size, 1.0)
+        pixels = self._read(asked.pictures, self.final, 1.0)
         return edited(pixels, asked.edits) if asked.edits else pixels
 
     def batches(self, epoch: int) -> tuple[Any, int, int]:
@@ -125,7 +129,7 @@ class Run(Epochs):
         whole = self.kept
         if self.on_features:
             whole = with_layer(self.base.model, *self.kept.get_layer("head").get_weights())
-        embedder = to_embedder(whole, self.base)
+        embedder = to_embedder(whole, self.base, self.final)
         if self.asked is None or self.prepared.validation is None:
             return embedder, None
         if self.on_features:
@@ -154,12 +158,21 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
     return network, (learning, layers)
 
 
+def sides(base: Embedder, recipe: Recipe) -> tuple[int, int]:
+    """Sides of the pictures in training and of those that the new embedder takes. One that was
+    trained before does not grow again."""
+    size = base.spec.input_size
+    small, large = recipe.sides(size)
+    return small, size if base.spec.weights == "trained" else large
+
+
 def _own(base: Embedder, recipe: Recipe) -> Any:
-    """A copy of the base's network: for pictures of any size where training shows others than it
-    takes, and where its layers allow that."""
-    if recipe.training_side(base.spec.input_size) != base.spec.input_size:
+    """A copy of the base's network: for pictures of any size where training or the new embedder has
+    others than it takes, and where its layers allow that."""
+    size = base.spec.input_size
+    if sides(base, recipe) != (size, size):
         try:
-            return own_copy(base.model, any_size=True)
+            return own_copy(base.model, ANY)
         except ValueError:  # such as a dense layer on all places of a map
             pass
     return own_copy(base.model)

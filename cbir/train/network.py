@@ -18,6 +18,8 @@ from cbir.types import Vectors
 REST = 0.01
 """Length of a head's columns for which the projection has no component. Not 0, which pair losses
 could never leave; short, so that they do not drown what the projection finds."""
+ANY = 0
+"""Side of pictures of any size."""
 _OURS = re.compile(r"(base_)*(head|unit)")
 
 
@@ -77,22 +79,24 @@ def feature_head(length: int, start: Projection | None, dims: int, seed: int) ->
     return _topped(entry, entry, start, dims, seed)
 
 
-def own_copy(model: Any, any_size: bool = False) -> Any:
+def own_copy(model: Any, side: int | None = None) -> Any:
     """The network with weights of its own. A head and a unit length from an earlier training are
     named after the base: names are unique in a network, and the new ones are called so.
 
-    `any_size`: for pictures of any size. Raises ValueError where a layer takes one size only.
+    `side` of the pictures that it takes; None: as it is, `ANY`: of any size. Raises ValueError
+    where a layer takes one size only.
     """
     entry = None
-    if any_size:
+    if side is not None:
         batch, _, _, *depth = model.input.shape
+        edge = side or None
         entry = keras.Input(
-            batch_shape=(batch, None, None, *depth), dtype=model.input.dtype, name=model.input.name
+            batch_shape=(batch, edge, edge, *depth), dtype=model.input.dtype, name=model.input.name
         )
 
     def renamed(layer: Any) -> Any:
-        if any_size and isinstance(layer, keras.Model):
-            return own_copy(layer, any_size)
+        if side is not None and isinstance(layer, keras.Model):
+            return own_copy(layer, side)
         config = layer.get_config()
         if _OURS.fullmatch(layer.name):
             config = {**config, "name": f"base_{layer.name}"}
@@ -111,19 +115,21 @@ def with_layer(model: Any, kernel: Vectors, bias: Vectors) -> Any:
     return made
 
 
-def to_embedder(network: Any, base: Embedder) -> Embedder:
+def to_embedder(network: Any, base: Embedder, side: int | None = None) -> Embedder:
     """The trained network as an embedder of its own: unit features, weights "trained".
 
-    The base's layers are made anew, in float32 and for its input size, with the network's weights:
-    training may go on meanwhile, in another precision and on pictures of another size.
+    The base's layers are made anew, in float32 and for pictures of `side` (None: the base's), with
+    the network's weights: training may go on meanwhile, in another precision and on pictures of
+    another size.
     """
-    copy = own_copy(base.model)
+    side = side or base.spec.input_size
+    copy = own_copy(base.model, None if side == base.spec.input_size else side)
     heads = [layer.units for layer in network.layers if layer.name == "head"]
     copy = with_head(copy, None, heads[0] if heads else 0, 0)
     copy.set_weights(network.get_weights())
     outputs = layers.UnitNormalization(name="unit")(copy.output)
     made = keras.Model(copy.input, outputs, name="embedder")
-    return type(base)(replace(base.spec, weights="trained"), made)
+    return type(base)(replace(base.spec, weights="trained", input_size=side), made)
 
 
 def unit_features(network: Any, pixels: Any, batch: int = 32, whole: bool = False) -> Vectors:

@@ -27,6 +27,10 @@ STRIDE = 32
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
+def _strides(side: float) -> int:
+    return round(side / STRIDE) * STRIDE
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe(Settings):
     """How an embedder is fine-tuned. The defaults were chosen on class folds of grocery's training
@@ -40,7 +44,8 @@ class Recipe(Settings):
     layers         which layers learn (`cbir.train.freezing.PLANS`)
     head           with layers "head": "projection" (closed form), "linear" or "svm" (decision
                    values of a classifier), or "loss" (by gradient, on the features that are there)
-    scale          side of the pictures in training, over the embedder's (see `training_side`)
+    scale          side of the pictures in training, over the base's (see `sides`)
+    grow           side of the pictures that the new embedder takes, over the base's
     train_norms    let BatchNorm learn too; else its statistics and scales stay
     epochs         at most; early stopping keeps the best one. 0: as many as make about 200 batches
                    (`STEPS`), 4 to 20
@@ -65,6 +70,7 @@ class Recipe(Settings):
     layers: str = "share:0.67"
     head: str = "projection"
     scale: float = 0.86
+    grow: float = 1.15
     train_norms: bool = False
     epochs: int = 0
     patience: int = 3
@@ -95,7 +101,8 @@ class Recipe(Settings):
         for name, low, high in (
             ("dims", 0, 8192), ("epochs", 0, 10_000), ("patience", 0, 10_000),
             ("memory", 0, 1_000_000), ("accumulate", 1, 1024), ("devices", 1, 1024),
-            ("scale", 0.25, 1), ("decay", 0, 1), ("warm", 0, 10_000), ("wait", 0, 10_000),
+            ("scale", 0.25, 1), ("grow", 1, 2), ("decay", 0, 1), ("warm", 0, 10_000),
+            ("wait", 0, 10_000),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
@@ -112,17 +119,16 @@ class Recipe(Settings):
         """Length of the new layer; 0 where there is none."""
         return self.dims or (HEAD if self.layers == "head" else 0)
 
-    def training_side(self, side: int) -> int:
-        """Side of the pictures in training, for an embedder that takes `side` pixels: `scale` times
-        as many, the nearest multiple of 32.
+    def sides(self, side: int) -> tuple[int, int]:
+        """Sides of the pictures in training and of those that the new embedder takes, for a base
+        that takes `side` pixels: `scale` and `grow` times as many, the nearest multiples of 32.
 
         A crop that fills the input shows things larger than they are when whole pictures are asked
-        for; at a smaller input both are alike again, and training takes less time: Touvron et al.,
-        Fixing the train-test resolution discrepancy (NeurIPS 2019), section 3.
+        for; so pictures are larger then than in training, which takes less time, too: Touvron et
+        al., Fixing the train-test resolution discrepancy (NeurIPS 2019), section 3.
         """
-        if self.scale == 1:
-            return side
-        return min(side, max(STRIDE, round(side * self.scale / STRIDE) * STRIDE))
+        small = side if self.scale == 1 else min(side, max(STRIDE, _strides(side * self.scale)))
+        return small, side if self.grow == 1 else max(side, _strides(side * self.grow))
 
     @property
     def deciding(self) -> str:

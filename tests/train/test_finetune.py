@@ -13,7 +13,7 @@ import pytest
 from cbir.config import EmbedderSpec
 from cbir.embed import Embedder
 from cbir.errors import UsageError
-from cbir.train.finetune import finetune, planned
+from cbir.train.finetune import Outcome, finetune, planned
 from cbir.train.prepared import Prepared, prepare
 from cbir.train.recipe import Recipe
 from cbir.train.results import card_of
@@ -49,21 +49,29 @@ def test_it_learns_and_the_embedder_is_saved_and_loaded(
     assert not (tmp_path / "work").exists()
 
 
-def test_pictures_may_be_smaller_in_training(
+def test_pictures_may_be_smaller_in_training_and_larger_afterwards(
     classes_of: Callable[..., Path], tmp_path: Path
 ) -> None:
-    large = Embedder(EmbedderSpec("test-tiny", "random:0", input_size=64), tiny_model(side=64))
-    prepared = prepare(from_folders(str(classes_of())), large, RECIPE, None, Quiet())
-    out, whole = (
-        finetune(prepared, large, replace(RECIPE, scale=scale), str(tmp_path / f"{scale}"), Quiet())
-        for scale in (0.5, 1)
-    )
-    assert (out.side, whole.side) == (32, 64)
-    assert out.embedder.model.input_shape == (None, 64, 64, 3)
+    base = Embedder(EmbedderSpec("test-tiny", "random:0", input_size=64), tiny_model(side=64))
+    samples = from_folders(str(classes_of()))
+
+    def tuned(scale: float, grow: float, base: Embedder = base) -> Outcome:
+        prepared = prepare(samples, base, RECIPE, None, Quiet())
+        recipe = replace(RECIPE, scale=scale, grow=grow)
+        return finetune(prepared, base, recipe, str(tmp_path / f"{scale}-{grow}"), Quiet())
+
+    out, whole = tuned(0.5, 1.5), tuned(1, 1)
+    assert (out.side, out.embedder.spec.input_size) == (32, 96)
+    assert (whole.side, whole.embedder.spec.input_size) == (64, 64)
+    assert out.embedder.model.input_shape == (None, 96, 96, 3)
     assert out.after is not None and out.before is not None
     assert means(out.after)["MAP@R"] == pytest.approx(out.progress.best_score, abs=1e-5)
-    assert out.embedder.fingerprint != whole.embedder.fingerprint
-    assert card_of(out, large, RECIPE).recipe["training_side"] == 32
+    assert card_of(out, base, RECIPE).recipe["training_side"] == 32
+    out.embedder.save(tmp_path / "made")
+    again = Embedder.load(tmp_path / "made")
+    assert again.fingerprint == out.embedder.fingerprint and again.spec.input_size == 96
+    more = tuned(0.5, 1.49, whole.embedder)  # trained before: it does not grow again
+    assert (more.side, more.embedder.spec.input_size) == (32, 64)
 
 
 def test_a_network_for_one_size_learns_at_that_size(
@@ -78,18 +86,19 @@ def test_a_network_for_one_size_learns_at_that_size(
     made = keras.Model(start, keras.layers.Dense(8)(net(keras.layers.Rescaling(1 / 255)(start))))
     base = Embedder(EmbedderSpec("test-tiny", "random:0", input_size=64), made)
     prepared = prepare(from_folders(str(classes_of())), base, RECIPE, None, Quiet())
-    recipe = replace(RECIPE, scale=0.5, epochs=1)
+    recipe = replace(RECIPE, scale=0.5, grow=1.5, epochs=1)
     out = finetune(prepared, base, recipe, str(tmp_path / "work"), Quiet())
-    assert out.side == 64 and out.embedder.feature_dims == 8
+    assert out.side == out.embedder.spec.input_size == 64 and out.embedder.feature_dims == 8
 
 
 @pytest.mark.parametrize(
-    ("scale", "side", "expected"),
-    [(0.86, 224, 192), (0.86, 299, 256), (0.86, 128, 96), (0.86, 32, 32), (0.25, 64, 32),
-     (1, 299, 299), (0.99, 260, 256), (0.9, 28, 28)],
+    ("scale", "grow", "side", "expected"),
+    [(0.86, 1.15, 224, (192, 256)), (0.86, 1.15, 299, (256, 352)), (0.86, 1.15, 128, (96, 160)),
+     (0.86, 1.15, 32, (32, 32)), (0.25, 2, 64, (32, 128)), (1, 1, 299, (299, 299)),
+     (0.99, 1.01, 260, (256, 260)), (0.9, 1.1, 28, (28, 32))],
 )  # fmt: skip
-def test_the_side_in_training(scale: float, side: int, expected: int) -> None:
-    assert Recipe(scale=scale).training_side(side) == expected
+def test_the_sides(scale: float, grow: float, side: int, expected: tuple[int, int]) -> None:
+    assert Recipe(scale=scale, grow=grow).sides(side) == expected
 
 
 @pytest.mark.parametrize(

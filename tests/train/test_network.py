@@ -9,6 +9,7 @@ import pytest
 from cbir.embed import Embedder, fit
 from cbir.train.freezing import flat_layers
 from cbir.train.network import (
+    ANY,
     feature_head,
     own_copy,
     set_precision,
@@ -98,7 +99,7 @@ def test_what_was_trained_in_mixed_precision_is_saved_in_float32(
 
 
 def test_a_copy_for_any_size_gives_what_the_network_gives(tiny: Embedder, pixels: Pixels) -> None:
-    free = own_copy(tiny.model, any_size=True)
+    free = own_copy(tiny.model, ANY)
     assert free.input_shape == (None, None, None, 3)
     assert np.allclose(free(pixels, training=False), tiny.features(pixels), atol=1e-5)
     larger = np.repeat(np.repeat(pixels, 2, axis=1), 2, axis=2)
@@ -112,15 +113,19 @@ def test_a_copy_for_any_size_gives_what_the_network_gives(tiny: Embedder, pixels
 def test_what_learned_at_another_size_is_saved_at_the_embedder_s(
     tiny: Embedder, pixels: Pixels
 ) -> None:
-    network = with_head(own_copy(tiny.model, any_size=True), None, 6, 0)
+    network = with_head(own_copy(tiny.model, ANY), None, 6, 0)
     made = to_embedder(network, tiny)
     assert made.model.input_shape == (None, 32, 32, 3)
     assert made.model.get_layer("tiny").input_shape == (None, 32, 32, 3)
     assert np.allclose(made.features(pixels), unit_features(network, pixels), atol=1e-5)
+    larger = to_embedder(network, tiny, 64)
+    assert larger.spec.input_size == 64 and larger.model.input_shape == (None, 64, 64, 3)
+    wide = np.repeat(np.repeat(pixels, 2, axis=1), 2, axis=2)
+    assert np.allclose(larger.features(wide), unit_features(network, wide), atol=1e-5)
 
 
 def test_a_network_for_one_size_says_so() -> None:
     start = keras.Input((8, 8, 3), dtype="uint8")
     flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(start))
     with pytest.raises(ValueError, match="[Ss]hape|None"):
-        own_copy(keras.Model(start, keras.layers.Dense(4)(flat)), any_size=True)
+        own_copy(keras.Model(start, keras.layers.Dense(4)(flat)), ANY)
