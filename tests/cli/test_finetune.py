@@ -51,7 +51,8 @@ def test_a_folder_becomes_an_embedder_with_a_card(
     out = tmp_path / "made"
     done = command("finetune", photos, "-o", out, "--embedder", base, *FAST)
     assert done.code == 0, done.err
-    for text in ("validation", "before", "after", "MAP@R", f"Embedder: {out} (8 dims, pictures of 32 px)", "Epoch "):
+    saved = f"Embedder: {out} (8 dims, pictures of 32 px)"
+    for text in ("validation", "before", "after", "MAP@R", saved, "Epoch "):
         assert text in done.out
     assert (
         "42 pictures of 7 classes to learn from. Validation: 12 pictures of 2 classes" in done.err
