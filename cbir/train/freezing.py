@@ -45,7 +45,7 @@ def stages(layers: Sequence[Any]) -> list[list[Any]]:
 
     A run ends where all that follows is smaller: the 1 x 1 of squeeze-and-excitation, and what a
     padding adds, are no stages of their own. What has no places any more (after the pooling)
-    belongs to the last one.
+    belongs to the last one. Raises ValueError where sizes are open (a network for any picture).
     """
     runs: list[list[Any]] = [[]]
     largest = list(itertools.accumulate(reversed([_places(layer) for layer in layers]), max))[::-1]
@@ -61,18 +61,27 @@ def _places(layer: Any) -> int:
     shape = getattr(getattr(layer, "output", None), "shape", None)
     if shape is None or len(shape) != 4 or type(layer).__name__ == "ZeroPadding2D":
         return 0
-    return int(shape[1] or 0) * int(shape[2] or 0)
+    if shape[1] is None or shape[2] is None:
+        raise ValueError("stages: expected a network for pictures of one size; received any size.")
+    return int(shape[1]) * int(shape[2])
 
 
-def freeze(model: Any, plan: str, train_norms: bool = False) -> tuple[int, int]:
+def freeze(
+    model: Any, plan: str, train_norms: bool = False, sized: Any = None
+) -> tuple[int, int]:
     """Set which layers of the truncated network learn; the number that do, and of all with weights.
 
     plan: see `PLANS`; "share:X" is the last X of the layers that have weights. Layers with running
-    statistics (BatchNorm) stay frozen, statistics and scales, unless `train_norms`. Raises
+    statistics (BatchNorm) stay frozen, statistics and scales, unless `train_norms`. `sized`: the
+    same network for pictures of one size, where `model` takes any: stages are seen there. Raises
     UsageError where no layer fits.
     """
     everything = flat_layers(model)
-    learning = _learning(everything, plan, train_norms)
+    same = everything if sized is None else flat_layers(sized)
+    there = _learning(same, plan, train_norms)
+    learning = {
+        id(layer) for layer, twin in zip(everything, same, strict=True) if id(twin) in there
+    }
     for layer in everything:
         layer.trainable = id(layer) in learning
     _unfreeze_models(model)

@@ -151,8 +151,8 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
         return feature_head(length, start, recipe.head_dims, recipe.seed), (0, weighty)
     own = _own(base, recipe)
     network = with_head(own, start, recipe.dims, recipe.seed)
-    check_layers(own, recipe.layers, recipe.train_norms)
-    learning, layers = freeze(own, recipe.layers, recipe.train_norms)
+    check_layers(base.model, recipe.layers, recipe.train_norms)
+    learning, layers = freeze(own, recipe.layers, recipe.train_norms, base.model)
     if recipe.precision != "float32":
         set_precision(network, recipe.precision)
     return network, (learning, layers)

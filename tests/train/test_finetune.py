@@ -247,8 +247,11 @@ def test_it_stops_when_it_gets_no_better_and_keeps_the_best(tuned: Tuned) -> Non
     assert history[out.progress.best]["MAP@R"] == max(f["MAP@R"] for f in history)
 
 
-def test_frozen_layers_and_norms_stay_as_they_are(tuned: Tuned, tiny: Embedder) -> None:
-    out = tuned(replace(RECIPE, layers="last", epochs=1))
+@pytest.mark.parametrize("grow", [1.0, 2.0])
+def test_frozen_layers_and_norms_stay_as_they_are(
+    tuned: Tuned, tiny: Embedder, grow: float
+) -> None:
+    out = tuned(replace(RECIPE, layers="last", epochs=1, grow=grow))
     before = {v.path.split("/")[-2:][0]: v.numpy() for v in tiny.model.weights[:2]}
     from cbir.train.freezing import flat_layers
 

@@ -7,6 +7,7 @@ import pytest
 from cbir.embed import Embedder
 from cbir.errors import UsageError
 from cbir.train.freezing import check_layers, check_plan, flat_layers, freeze, stages
+from cbir.train.network import ANY, own_copy
 
 
 def learning(embedder: Embedder) -> set[str]:
@@ -66,6 +67,14 @@ def test_gates_and_paddings_are_no_stages() -> None:
     runs = [{layer.name[:2] for layer in run if layer.weights} for run in stages(model.layers)]
     assert runs == [set(), {"s0"}, {"s1"}]
     assert freeze(model, "last") == (4, 8)
+
+
+def test_a_network_for_any_size_is_frozen_like_the_one_with_sizes(tiny: Embedder) -> None:
+    free = own_copy(tiny.model, ANY)
+    assert freeze(free, "last", sized=tiny.model) == (1, 3)
+    assert {v.path.split("/")[-2] for v in free.trainable_variables} == {"conv2"}
+    with pytest.raises(ValueError, match="pictures of one size; received any"):
+        freeze(free, "last")
 
 
 @pytest.mark.parametrize("plan", ["", "blocks:0", "blocks:x", "share:0", "share:2", "from:", "a:b"])
