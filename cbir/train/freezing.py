@@ -131,7 +131,7 @@ def _chosen(everything: Sequence[Any], weighty: Sequence[Any], plan: str) -> set
     if kind == "share":
         return {id(layer) for layer in weighty[round(len(weighty) * (1 - float(value))) :]}
     if plan == "last" or kind == "blocks":
-        runs = stages(everything)
+        runs = [run for run in stages(everything) if any(layer.weights for layer in run)]
         last = runs[-(int(value) if value else 1) :]
         return {id(layer) for run in last for layer in run}
     names = [layer.name for layer in everything]

@@ -69,6 +69,18 @@ def test_gates_and_paddings_are_no_stages() -> None:
     assert freeze(model, "last") == (4, 8)
 
 
+def test_a_pooling_at_the_end_is_no_block() -> None:
+    import keras
+    from keras import layers
+
+    entry = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="first")(entry)
+    x = layers.Conv2D(4, 3, padding="same", name="second")(layers.MaxPooling2D()(x))
+    model = keras.Model(entry, layers.GlobalAveragePooling2D()(layers.MaxPooling2D()(x)))
+    assert freeze(model, "last") == (1, 2)
+    assert model.get_layer("second").trainable and not model.get_layer("first").trainable
+
+
 def test_a_network_for_any_size_is_frozen_like_the_one_with_sizes(tiny: Embedder) -> None:
     free = own_copy(tiny.model, ANY)
     assert freeze(free, "last", sized=tiny.model) == (1, 3)
