@@ -66,9 +66,7 @@ def _places(layer: Any) -> int:
     return int(shape[1]) * int(shape[2])
 
 
-def freeze(
-    model: Any, plan: str, train_norms: bool = False, sized: Any = None
-) -> tuple[int, int]:
+def freeze(model: Any, plan: str, train_norms: bool = False, sized: Any = None) -> tuple[int, int]:
     """Set which layers of the truncated network learn; the number that do, and of all with weights.
 
     plan: see `PLANS`; "share:X" is the last X of the layers that have weights. Layers with running
