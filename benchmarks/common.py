@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cbir
 from cbir.evaluate import Truth, from_manifest
-from cbir.evaluate.speed import processor
 from cbir.images import make_sample
+from cbir.machine import processor
 
 
 def protocols(data: Path) -> dict[str, Truth]:

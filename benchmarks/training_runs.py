@@ -32,7 +32,8 @@ from cbir.train.samples import Samples
 from cbir.train.unlabelled import prepare_unlabelled
 
 METRICS = ("recall@1", "mAP", "MAP@R")
-RAW = IndexSpec(projection="none")
+BOTH = (IndexSpec(), IndexSpec(projection="none"))
+"""As `cbir index` makes embeddings, and the features as they are."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,21 @@ def tasks(data: Path) -> dict[str, Task]:
 
 
 def ask(
-    embedder: Embedder, task: Task, spec: IndexSpec, cache: FeatureCache | None
-) -> dict[str, Any]:
-    """Per-query values of the metrics, and the accuracy of k-NN on the same queries."""
+    embedder: Embedder, task: Task, specs: Sequence[IndexSpec], cache: FeatureCache | None
+) -> list[dict[str, Any]]:
+    """For each projection: per-query values of the metrics, and the accuracy of k-NN on the same
+    queries. Pictures are embedded once."""
     found = truth_features(task.truth, embedder, cache)
-    (projection,) = found.projections([spec])
-    answers = answered(found, spec, projection)
-    queries, gallery = projection.apply(found.queries), projection.apply(found.gallery)
     labels = np.unique(task.truth.labels, return_inverse=True)[1]
     own = labels[found.truth.gallery]
     asked = labels[[q.image for q in found.truth.queries]]
-    right = nearest_neighbours(gallery, own.astype(np.int64)).predict(queries) == asked
-    return {**values(answers), "k-NN": [float(r) for r in right]}
+    made = []
+    for spec, projection in zip(specs, found.projections(specs), strict=True):
+        answers = answered(found, spec, projection)
+        queries, gallery = projection.apply(found.queries), projection.apply(found.gallery)
+        right = nearest_neighbours(gallery, own.astype(np.int64)).predict(queries) == asked
+        made.append({**values(answers), "k-NN": [float(r) for r in right]})
+    return made
 
 
 def values(answers: Answers) -> dict[str, list[float]]:
@@ -110,18 +114,16 @@ def run_way(way: Way, task: Task, seed: int, work: Path, cache: FeatureCache) ->
     start = time.perf_counter()
     base = Embedder.load("efficientnet-lite0", input_size=way.size)
     if recipe is None:
-        made: dict[str, Any] = {
-            "values": ask(base, task, IndexSpec(), cache), "raw": ask(base, task, RAW, cache),
-            "epochs": 0, "epoch_s": 0.0,
-        }  # fmt: skip
+        projected, raw = ask(base, task, BOTH, cache)
+        made: dict[str, Any] = {"values": projected, "raw": raw, "epochs": 0, "epoch_s": 0.0}
     else:
         how = prepare_unlabelled if recipe.unlabelled else prepare
         ready = how(task.samples, base, recipe, cache, Silent())
         out = finetune(ready, base, recipe, str(work / f"{key}.training"), Silent())
         history = out.progress.history
+        projected, raw = ask(out.embedder, task, BOTH, None)
         made = {
-            "values": ask(out.embedder, task, IndexSpec(), None),
-            "raw": ask(out.embedder, task, RAW, None),
+            "values": projected, "raw": raw,
             "epochs": out.progress.epochs, "best": out.progress.best + 1, "history": history,
             "epoch_s": float(np.mean([f["seconds"] for f in history])) if history else 0.0,
             "validation": None if out.after is None else _means(values(out.after)),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, get_args
 
@@ -17,6 +19,7 @@ from cbir.types import Pixels, Vectors
 ResizePolicy = Literal["squash", "crop", "pad"]
 ProjectionKind = Literal["pca", "none"]
 IndexKind = Literal["flat"]
+RuntimeName = Literal["auto", "keras", "openvino"]
 
 DECODING = "pillow-1"
 """Name of the decoding recipe (images/decode.py). It is part of every fingerprint: change the
@@ -141,6 +144,61 @@ class QuerySpec(Settings):
             raise UsageError(f"min_score: expected -1 to 1; received {self.min_score}.")
         if self.min_match is not None and not 0.0 <= self.min_match <= 1.0:
             raise UsageError(f"min_match: expected 0 to 1; received {self.min_match}.")
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeChoice(Settings):
+    """What runs a network. It changes how fast features come, not what they are.
+
+    runtime  keras; openvino (compiled for this processor); auto: openvino on a processor where the
+             package is installed, else keras
+    device   cpu; gpu or gpu:N (by Keras); auto: a GPU where Keras finds one, else the processor
+    """
+
+    runtime: RuntimeName = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.runtime not in get_args(RuntimeName):
+            raise UsageError(
+                f"runtime: expected one of {', '.join(get_args(RuntimeName))}; received "
+                f"{self.runtime!r}."
+            )
+        kind, colon, number = self.device.partition(":")
+        if kind not in ("auto", "cpu", "gpu") or (
+            colon and (kind != "gpu" or not number.isdigit())
+        ):
+            raise UsageError(f"device: expected auto, cpu, gpu or gpu:N; received {self.device!r}.")
+        if self.runtime == "openvino" and kind == "gpu":
+            raise UsageError(
+                "device: the runtime openvino computes on the processor; received "
+                f"{self.device!r} beside it. Leave one of the two out."
+            )
+
+
+_choice: list[RuntimeChoice] = []
+
+
+def runtime_choice() -> RuntimeChoice:
+    """What runs networks in this process: what `using_runtime` says, else $CBIR_RUNTIME and
+    $CBIR_DEVICE, else auto.
+
+    Raises UsageError where a variable has another value.
+    """
+    if _choice:
+        return _choice[-1]
+    named = {"runtime": os.environ.get("CBIR_RUNTIME"), "device": os.environ.get("CBIR_DEVICE")}
+    return RuntimeChoice.from_dict({name: value for name, value in named.items() if value})
+
+
+@contextmanager
+def using_runtime(choice: RuntimeChoice) -> Iterator[None]:
+    """Embedders that are made within are run so."""
+    _choice.append(choice)
+    try:
+        yield
+    finally:
+        _choice.remove(choice)
 
 
 class FeatureExtractor(Protocol):

@@ -15,6 +15,8 @@ from cbir.config import EmbedderSpec
 from cbir.types import Pixels, Vectors
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Networks are not compiled but where a test is about that: it takes seconds for each.
+os.environ.setdefault("CBIR_RUNTIME", "keras")
 
 
 class GridEmbedder:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "cbir"
 LAYER = {
     "__main__": 90, "cli": 80, "lifecycle": 70, "train": 70, "evaluate": 60, "query": 50,
     "embed": 41, "index": 41, "backbones": 40, "catalog": 40, "present": 40, "images": 30,
-    "config": 20, "types": 10, "errors": 0,
+    "config": 20, "types": 10, "machine": 5, "errors": 0,
 }  # fmt: skip
 STRANGERS = {frozenset(pair) for pair in (
     ("lifecycle", "train"), ("embed", "catalog"),
@@ -23,6 +23,7 @@ HOMES = {
     "keras": {"backbones", "embed", "train"},
     "tensorflow": {"backbones", "embed", "train"},
     "faiss": {"index"},
+    "openvino": {"embed"},
     "PIL": {"images", "present"},
     "pillow_heif": {"images"},
     "skimage": {"images", "evaluate"},

@@ -13,6 +13,7 @@ from typing import Self
 from cbir.catalog.catalog import CHUNK, connect, sqlite_errors
 from cbir.catalog.halves import from_blobs, to_blob
 from cbir.errors import OperationFailedError
+from cbir.machine import cache_folder
 from cbir.types import Vectors
 
 VERSION = 1
@@ -20,8 +21,7 @@ VERSION = 1
 
 def default_cache() -> str:
     """Where the cache is: $CBIR_CACHE, else ~/.cache/cbir/features.sqlite."""
-    named = os.environ.get("CBIR_CACHE")
-    return named or os.path.join(os.path.expanduser("~"), ".cache", "cbir", "features.sqlite")
+    return os.environ.get("CBIR_CACHE") or os.path.join(cache_folder(), "features.sqlite")
 
 
 class FeatureCache:

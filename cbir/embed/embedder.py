@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from cbir.backbones import check_published, get, truncated
-from cbir.config import EmbedderSpec, ResizePolicy
+from cbir.config import EmbedderSpec, ResizePolicy, RuntimeChoice, runtime_choice
+from cbir.embed.pictures import PictureEmbedder
 from cbir.embed.pooling import pool
 from cbir.embed.quiet import quiet
-from cbir.embed.runtime import KerasRuntime
+from cbir.embed.runtimes import Runtime
+from cbir.embed.runtimes.exports import ExportError, find_export, make_export
+from cbir.embed.runtimes.keras_graph import KerasRuntime
+from cbir.embed.runtimes.openvino_ir import OpenVinoRuntime
+from cbir.embed.runtimes.seam import compiles
 from cbir.errors import EmbedderError, UsageError
-from cbir.types import ImageInput, Pixels, Vectors
+from cbir.types import Pixels, Vectors
 
 if TYPE_CHECKING:
     import keras
@@ -59,11 +63,14 @@ def resolve_spec(
     )
 
 
-class Embedder:
+class Embedder(PictureEmbedder):
     """Backbone, cut and pooling as one: uint8 (n, s, s, 3) → features float32 (n, f).
 
     Make it with `load` (a name or a folder) or `from_spec`. `card` says how it was made, where it
     was trained, and `learned` are the contents (16-byte hashes) of the pictures it learned from.
+    `choice` says what runs it: None (for one that has just been made, perhaps to be asked once) is
+    Keras; `load` and `from_spec` take what the process has (`cbir.config.runtime_choice`). `notes`
+    say what did not go as chosen.
     """
 
     def __init__(
@@ -72,13 +79,17 @@ class Embedder:
         model: keras.Model,
         card: ModelCard | None = None,
         learned: frozenset[bytes] = frozenset(),
+        *,
+        choice: RuntimeChoice | None = None,
     ) -> None:
         self.spec = spec
         self.model = model
         self.card = card
         self.learned = learned
         self.fingerprint = fingerprint(spec, model)
-        self._run = KerasRuntime(model)
+        self.notes: list[str] = []
+        self._choice = choice
+        self._runtime: Runtime | None = None
 
     @classmethod
     def load(
@@ -104,7 +115,8 @@ class Embedder:
 
             with quiet():
                 package = load_package(name)
-            made = cls(package.spec, package.model, package.card, package.learned)
+            made = cls(package.spec, package.model, package.card, package.learned,
+                       choice=runtime_choice())  # fmt: skip
             if made.fingerprint != package.fingerprint:
                 raise EmbedderError(
                     f"{name}: expected the embedder {package.fingerprint}; its files give "
@@ -120,58 +132,40 @@ class Embedder:
             import keras
 
             start, cut = truncated(spec, weights_file)
-            return cls(spec, keras.Model(start, pool(spec.pooling, cut), name="embedder"))
+            model = keras.Model(start, pool(spec.pooling, cut), name="embedder")
+            return cls(spec, model, choice=runtime_choice())
 
     @property
     def feature_dims(self) -> int:
         """f, the length of a feature."""
         return int(self.model.output_shape[-1])
 
+    def run(self, pixels: Pixels) -> Vectors:
+        """What the network makes of uint8 (n, s, s, 3): float32 (n, f), unchecked."""
+        if self._runtime is None:
+            self._runtime = self._begin()
+        return self._runtime(pixels)
+
     @property
-    def is_stock(self) -> bool:
-        """Whether name and settings alone are enough to make it again."""
-        return self.spec.weights == "imagenet" or self.spec.weights.startswith("random:")
+    def run_by(self) -> Runtime:
+        """What runs the network; it is chosen (and the network perhaps compiled) on first use."""
+        if self._runtime is None:
+            self._runtime = self._begin()
+        return self._runtime
 
-    def features(self, pixels: Pixels) -> Vectors:
-        """Raw features: uint8 (n, s, s, 3), RGB, 0..255 → float32 (n, f).
-
-        Raises UsageError for another shape or dtype, EmbedderError where a feature is not finite.
-        """
-        size, pixels = self.spec.input_size, np.asarray(pixels)
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
-            raise UsageError(
-                f"pixels: expected uint8 (n, {size}, {size}, 3); received {pixels.dtype} "
-                f"{pixels.shape}. `cbir.images.prepare` makes such arrays."
-            )
-        found = self._run(pixels)
-        if not bool(np.isfinite(found).all()):
-            raise EmbedderError(
-                f"{self.spec.backbone} made a feature that is not finite; expected finite numbers. "
-                "Its weights are damaged, or do not belong to it."
-            )
-        return found
-
-    def embed(self, images: Sequence[ImageInput]) -> Vectors:
-        """Unit-length features of pictures (paths, bytes, PIL images, arrays): float32 (n, f).
-
-        Raises ImageError where one cannot be read, UsageError for one that is in no list.
-        """
-        if isinstance(images, str | bytes | os.PathLike):
-            raise UsageError(
-                f"images: expected a list of pictures; received one {type(images).__name__}. "
-                "Put it into brackets: embed([image])."
-            )
-        from cbir.embed.projection import Projection
-        from cbir.images import prepare
-
-        loaded = [prepare(image, self.spec).pixels for image in images]
-        size = self.spec.input_size
-        pixels = (
-            np.stack([p for p in loaded if p is not None])
-            if loaded
-            else np.empty((0, size, size, 3), np.uint8)
-        )
-        return Projection.none(self.feature_dims).apply(self.features(pixels))
+    def _begin(self) -> Runtime:
+        if self._choice is not None and compiles(self._choice):
+            try:
+                export = find_export(self.fingerprint)
+                if export is None:
+                    with quiet():
+                        export = make_export(self.spec, self.model, self.fingerprint)
+                return OpenVinoRuntime(export.path)
+            except ExportError as error:
+                self.notes.append(
+                    f"{self.spec.backbone} is run by Keras, since it cannot be compiled: {error}."
+                )
+        return KerasRuntime(self.model)
 
     def save(
         self,

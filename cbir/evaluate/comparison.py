@@ -30,7 +30,8 @@ from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.kept import Kept, contents_of, key_of, protocol_key
 from cbir.evaluate.protocol import NAMES, Summary, per_query, summarise
 from cbir.evaluate.run import answered, truth_features
-from cbir.evaluate.speed import SAMPLE, Lap, embedding_lap, processor, search_costs
+from cbir.evaluate.speed import SAMPLE, Lap, embedding_lap, search_costs
+from cbir.machine import processor
 from cbir.types import Failure
 
 

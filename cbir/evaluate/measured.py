@@ -19,7 +19,8 @@ from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.kept import contents_of, protocol_key
 from cbir.evaluate.protocol import summarise
 from cbir.evaluate.run import measure
-from cbir.evaluate.speed import SAMPLE, embedding_lap, processor
+from cbir.evaluate.speed import SAMPLE, embedding_lap
+from cbir.machine import processor
 
 METRICS = ("recall@1", "mAP", "MAP@R")
 

@@ -9,8 +9,6 @@ time, so that what else the machine does meets all systems alike.
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,19 +33,6 @@ PATIENCE_S = 10.0
 SEARCHES = 100
 """Queries that are searched for one by one, at most; each asks for the nearest 10."""
 WARM_UP = 8
-
-
-def processor() -> dict[str, str | int | None]:
-    """What speeds depend on: the processor's name and how many cores this process may use."""
-    model = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = [line.partition(":")[2].strip() for line in file if "model name" in line]
-        model = lines[0] if lines else model
-    except OSError:  # another system than Linux
-        pass
-    usable = getattr(os, "sched_getaffinity", None)
-    return {"processor": model, "cores": len(usable(0)) if usable else os.cpu_count()}
 
 
 @dataclass(frozen=True, slots=True)

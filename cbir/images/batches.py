@@ -31,6 +31,7 @@ from cbir.images.decode import (
 )
 from cbir.images.guards import check_icon
 from cbir.images.resize import crop_box, parse_crop, resize
+from cbir.machine import cores
 from cbir.types import DecodedImage, Failure, ImageInput, ImageRef, LoadedImage, Pixels
 
 IN_MEMORY = 64 << 20
@@ -70,7 +71,7 @@ class Batch:
 
 def load(refs: Iterable[ImageRef], options: LoadOptions) -> Iterator[Batch]:
     """Read, hash, decode and resize files. Closing the iterator stops the threads."""
-    workers = options.workers or os.cpu_count() or 1
+    workers = options.workers or cores()
     pool = ThreadPoolExecutor(workers, "cbir-decode")
     ahead: deque[tuple[ImageRef, Future[LoadedImage]]] = deque()
     room = 2 * options.batch_size + workers

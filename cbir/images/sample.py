@@ -150,6 +150,12 @@ def _stem(name: str) -> str:
     return os.path.splitext(name)[0]
 
 
+def photographs(count: int) -> list[Pixels]:
+    """Some of the sample's photographs, uint8 (h, w, 3) each, at most 480 pixels long: real
+    pictures to try things on. OperationFailedError where scikit-image is not installed."""
+    return [_photo(name) for name in PHOTOS[:: max(1, len(PHOTOS) // count)][:count]]
+
+
 def _photo(name: str) -> Pixels:
     """A photograph of scikit-image, at most 480 pixels long; the package itself is not imported."""
     spec = find_spec("skimage")

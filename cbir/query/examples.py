@@ -50,10 +50,13 @@ def own_embedder(index: str, row: EmbedderRow) -> FeatureExtractor:
 
     Raises IndexIncompatibleError where it is not the one that the fingerprint names.
     """
-    from cbir.embed import Embedder
+    from cbir.embed import Embedder, compiled_embedder
 
     saved = saved_folder(index, row.fingerprint)
     spec = EmbedderSpec.from_dict(json.loads(row.spec))
+    compiled = compiled_embedder(row.fingerprint, saved)
+    if compiled is not None:
+        return compiled
     if saved is not None:
         embedder = Embedder.load(saved)
     elif spec.carried:

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
-from cbir.evaluate.speed import ALONE, embedding_lap, processor, search_costs
+from cbir.evaluate.speed import ALONE, embedding_lap, search_costs
 from cbir.types import Pixels, Vectors
 from tests.conftest import GridEmbedder
 
@@ -57,11 +57,3 @@ def test_search_costs_by_kind_and_size() -> None:
     assert small.ms > 0 and large.ms > 0
     (empty,) = search_costs([("flat", rng.normal(size=(0, 4)).astype(np.float32), sets[0][2])], 1)
     assert math.isnan(empty.ms)
-
-
-def test_the_processor_has_a_name_and_no_host() -> None:
-    import platform
-
-    found = processor()
-    assert found["processor"] and isinstance(found["cores"], int)
-    assert platform.node() not in str(found.values())

@@ -148,10 +148,11 @@ def write_album_page(file: str, page: AlbumPage, again: str = "") -> None:
 def machine() -> dict[str, Any]:
     """What a measurement was made with and on; no names of hosts or people."""
     from cbir import __version__
+    from cbir.machine import processor
 
     return {
         "cbir": __version__, "python": platform.python_version(), "system": platform.system(),
-        "processor": platform.machine(), "cores": os.cpu_count(),
+        **processor(),
     }  # fmt: skip
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from cbir.machine import cores
 from cbir.types import Pixels
 
 Made = TypeVar("Made")
@@ -19,7 +19,7 @@ def each(function: Callable[[Pixels], Made], pixels: Iterable[Pixels]) -> list[M
 
     Matrix products are kept to one thread each meanwhile.
     """
-    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_thread(), ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(function, pixels))
 
 

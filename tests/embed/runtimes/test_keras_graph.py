@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cbir.embed import Embedder
-from cbir.embed.runtime import BATCH, FEW, KerasRuntime
+from cbir.embed.runtimes.keras_graph import BATCH, FEW, KerasRuntime
 from tests.backbones.photos import noise
 
 

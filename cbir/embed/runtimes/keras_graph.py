@@ -1,4 +1,4 @@
-"""The seam `uint8 batch → float32 features`: how a model is run.
+"""The Keras model itself, which is the truth that other runtimes are checked against.
 
 On TensorFlow the model is frozen into one graph with constants. It runs one image or 32 at a time:
 a batch that is not full is filled up and cut again, so that a feature does not depend on how many
@@ -33,6 +33,13 @@ class KerasRuntime:
         self._compiled: Callable[[Pixels], Any] | None = None
         self._ran: set[int] = set()
         self._first = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """What runs it, for people."""
+        import keras
+
+        return f"keras on {keras.backend.backend()}"
 
     def __call__(self, pixels: Pixels) -> Vectors:
         """Features of any number of images, in blocks of 32; a few are run one by one."""
