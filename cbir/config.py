@@ -198,7 +198,7 @@ def using_runtime(choice: RuntimeChoice) -> Iterator[None]:
     try:
         yield
     finally:
-        _choice.remove(choice)
+        _choice.pop()
 
 
 class FeatureExtractor(Protocol):

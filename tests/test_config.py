@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from cbir.config import EmbedderSpec, IndexSpec, QuerySpec, Settings
+from cbir.config import (
+    EmbedderSpec,
+    IndexSpec,
+    QuerySpec,
+    RuntimeChoice,
+    Settings,
+    runtime_choice,
+    using_runtime,
+)
 from cbir.errors import UsageError
 
 MADE: list[Settings] = [
@@ -47,3 +55,36 @@ def test_unknown_keys_are_refused(kind: type[Settings]) -> None:
 def test_values_that_do_not_fit_say_what_was_expected(kind: type[Settings], values: dict) -> None:
     with pytest.raises(UsageError, match="expected .* received"):
         kind.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"runtime": "torch"}, "runtime: expected one of auto, keras, openvino"),
+        ({"device": "tpu"}, "device: expected auto, cpu, gpu or gpu:N"),
+        ({"device": "gpu:x"}, "device: expected auto, cpu, gpu or gpu:N"),
+        ({"device": "cpu:0"}, "device: expected auto, cpu, gpu or gpu:N"),
+        ({"runtime": "openvino", "device": "gpu:0"}, "computes on the processor"),
+    ],
+)
+def test_runtimes_that_are_not_there(named: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        RuntimeChoice.from_dict(named)
+
+
+def test_the_nearest_choice_of_a_runtime_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CBIR_RUNTIME", "")
+    monkeypatch.delenv("CBIR_DEVICE", raising=False)
+    assert runtime_choice() == RuntimeChoice("auto", "auto")
+    monkeypatch.setenv("CBIR_RUNTIME", "keras")
+    monkeypatch.setenv("CBIR_DEVICE", "gpu:1")
+    assert runtime_choice() == RuntimeChoice("keras", "gpu:1")
+    with using_runtime(RuntimeChoice("openvino")):
+        assert runtime_choice() == RuntimeChoice("openvino", "auto")
+        with pytest.raises(ValueError), using_runtime(RuntimeChoice(device="cpu")):
+            assert runtime_choice() == RuntimeChoice("auto", "cpu")
+            raise ValueError
+        assert runtime_choice() == RuntimeChoice("openvino", "auto")
+    monkeypatch.setenv("CBIR_RUNTIME", "fast")
+    with pytest.raises(UsageError, match="runtime: expected one of"):
+        runtime_choice()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.options import backbone_options, index_option, json_option
+from cbir.cli.options import backbone_options, index_option, json_option, runtime_options
 
 if TYPE_CHECKING:
     from cbir.lifecycle import AdoptReport
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.argument("embedder", required=False, metavar="[EMBEDDER]")
 @index_option
 @backbone_options
+@runtime_options
 @click.option("--labels", "--label", "labels", metavar="COLUMN",
               help="Metadata column with the labels. Default: label; else folders, where they "
               "look like classes; else self-queries.")  # fmt: skip

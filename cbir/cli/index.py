@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbir.cli.options import embedder_options, index_option, json_option, strict_option
+from cbir.cli.options import (
+    embedder_options,
+    index_option,
+    json_option,
+    runtime_options,
+    strict_option,
+)
 
 if TYPE_CHECKING:
     from cbir.config import IndexSpec
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...")
 @index_option
 @embedder_options
+@runtime_options
 @click.option("--exclude", multiple=True, metavar="GLOB",
               help="Leave out files and folders whose name or relative path fits; may be repeated. "
               'Remembered for later runs; --exclude "" clears it.')  # fmt: skip
@@ -130,6 +137,8 @@ def _tell(index: str, report: SyncReport, quiet: bool) -> None:
     from cbir.present import human_duration
 
     failures(report.failures)
+    for line in report.notes:
+        note(f"Note: {line}")
     for line in report.offline:
         note(
             f"Kept the images of {line}. To drop them: cbir index --prune. If it was renamed: "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.options import json_option
+from cbir.cli.options import json_option, runtime_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
               help="With --manifest: which images are queries. Default: all.")  # fmt: skip
 @click.option("--gallery-where", multiple=True, metavar="TERM",
               help="With --manifest: which images may be found. Default: all.")  # fmt: skip
+@runtime_options
 @json_option
 def models_command(what: tuple[str, ...], **options: Any) -> None:
     """List the backbones that `--embedder` takes, and own embedders (folders).

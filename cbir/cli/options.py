@@ -57,6 +57,31 @@ def embedder_options(command: Command) -> Command:
     )(backbone_options(command))
 
 
+def runtime_options(command: Command) -> Command:
+    """What runs the network: `--runtime`, `--device`. They hold for the whole command."""
+    for option in (
+        click.option("--device", metavar="DEVICE", callback=_runtime, expose_value=False,
+                     help="cpu, gpu or gpu:N. Default: $CBIR_DEVICE, else a GPU where Keras finds "
+                     "one, else the processor."),
+        click.option("--runtime", type=click.Choice(["auto", "keras", "openvino"]),
+                     callback=_runtime, expose_value=False,
+                     help="What runs the network. auto: compiled by OpenVINO, on a processor, else "
+                     "Keras. Default: $CBIR_RUNTIME, else auto."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _runtime(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Let the choice hold until the command ends; what is not named stays as it was."""
+    if value is None:
+        return
+    from cbir.config import RuntimeChoice, runtime_choice, using_runtime
+
+    named = {**runtime_choice().to_dict(), str(parameter.name): value}
+    context.with_resource(using_runtime(RuntimeChoice.from_dict(named)))
+
+
 def backbone_options(command: Command) -> Command:
     """How an embedder is made from a backbone."""
     for option in reversed(

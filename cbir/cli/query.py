@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.options import index_option, strict_option
+from cbir.cli.options import index_option, runtime_options, strict_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.command("query", short_help="Find the nearest images of an example.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @index_option
+@runtime_options
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True,
               help="How many hits.")  # fmt: skip
 @click.option("--crop", metavar="X,Y,W,H",
@@ -87,6 +88,8 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
         rankings, failed = _ask(opened, given, names, options)
         for line in opened.notes:
             note(f"Note: {line}. `cbir check --repair` mends it.")
+        for line in opened.embedder_notes:
+            note(f"Note: {line}")
     _show(rankings, options["form"])
     if rankings and options["html"]:
         _write_html(rankings, options["html"])

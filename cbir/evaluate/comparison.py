@@ -30,8 +30,7 @@ from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.kept import Kept, contents_of, key_of, protocol_key
 from cbir.evaluate.protocol import NAMES, Summary, per_query, summarise
 from cbir.evaluate.run import answered, truth_features
-from cbir.evaluate.speed import SAMPLE, Lap, embedding_lap, search_costs
-from cbir.machine import processor
+from cbir.evaluate.speed import SAMPLE, Lap, conditions, embedding_lap, search_costs
 from cbir.types import Failure
 
 
@@ -80,7 +79,7 @@ class Compare:
         contents = contents_of(truth, self._watch.advance)
         if not any(contents):
             raise UsageError("compare: no picture of the protocol can be read.")
-        self.machine = processor()
+        self.machine = conditions()
         self._protocol = protocol_key(truth, contents)
         self.fitted = len({contents[i] for i in truth.gallery.tolist()} - {b""}) >= FIT_AT
         self.candidates = grid(axes, self.fitted)

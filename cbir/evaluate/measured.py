@@ -19,8 +19,7 @@ from cbir.evaluate.ground_truth import Truth
 from cbir.evaluate.kept import contents_of, protocol_key
 from cbir.evaluate.protocol import summarise
 from cbir.evaluate.run import measure
-from cbir.evaluate.speed import SAMPLE, embedding_lap
-from cbir.machine import processor
+from cbir.evaluate.speed import SAMPLE, conditions, embedding_lap
 
 METRICS = ("recall@1", "mAP", "MAP@R")
 
@@ -49,8 +48,8 @@ class Measurement:
 
 def this_machine() -> tuple[str, str]:
     """A key of the machine as far as speed goes, and its name for people."""
-    facts = processor()
-    name = f"{facts['processor']}, {facts['cores']} cores"
+    facts = conditions()
+    name = f"{facts['processor']}, {facts['cores']} cores, {facts['runtime']}"
     return hashlib.blake2b(name.encode(), digest_size=8).hexdigest(), name
 
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbir.config import FeatureExtractor
+from cbir.config import FeatureExtractor, runtime_choice
+from cbir.embed.runtimes.seam import compiles
 from cbir.errors import ImageError
 from cbir.images import Batch, LoadOptions, load, prepare
+from cbir.machine import processor
 from cbir.types import ImageRef, Vectors
 
 if TYPE_CHECKING:
@@ -33,6 +35,11 @@ PATIENCE_S = 10.0
 SEARCHES = 100
 """Queries that are searched for one by one, at most; each asks for the nearest 10."""
 WARM_UP = 8
+
+
+def conditions() -> dict[str, str | int | None]:
+    """What speeds depend on: the processor, its cores, and what runs networks here."""
+    return {**processor(), "runtime": "openvino" if compiles(runtime_choice()) else "keras"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,11 @@ class IndexEmbedder:
             if self.spec.carried or self._loaded is not None:
                 self.get()
 
+    @property
+    def notes(self) -> list[str]:
+        """What did not go as chosen, such as a network that could not be compiled."""
+        return list(getattr(self._loaded, "notes", ()))
+
     def _check(self, own: EmbedderSpec) -> None:
         if own != self.spec:
             raise refusal(self._catalog, describe(own), describe(self.spec))

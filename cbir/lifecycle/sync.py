@@ -120,6 +120,7 @@ class SyncReport:
     calibration_s: float = 0.0
     seconds: float = 0.0
     derived: Refreshed | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def sync(
@@ -232,6 +233,7 @@ class _Sync:
         self.report.images = self.catalog.count()
         if self.options.calibrate and calibration_due(self.catalog):
             self._calibrate()
+        self.report.notes += self.embedder.notes
 
     def _calibrate(self) -> None:
         """Fit how scores become matches, on pictures that are read again, edited and embedded."""

@@ -106,6 +106,11 @@ class Embedders:
         self._given = {embedder.fingerprint: embedder for embedder in given}
         self._loaded: FeatureExtractor | None = None
 
+    @property
+    def notes(self) -> list[str]:
+        """What did not go as chosen, such as a network that could not be compiled."""
+        return list(getattr(self._loaded, "notes", ()))
+
     def get(self, row: EmbedderRow) -> FeatureExtractor:
         """The embedder of a row; raises as `own_embedder` does."""
         if row.fingerprint in self._given:

@@ -209,6 +209,11 @@ class Index:
             raise UsageError(f"The index {self.path} holds no images yet.")
         return found
 
+    @property
+    def embedder_notes(self) -> list[str]:
+        """What did not go as chosen with the embedders that queries needed."""
+        return self._embedders.notes
+
     def embedder(self) -> FeatureExtractor:
         """The index's embedder, loaded on first use.
 

@@ -11,7 +11,7 @@ import click
 
 from cbir.cli.benchmark.common import read_truth, truth_options
 from cbir.cli.benchmark.compare_output import as_json, as_text, write_comparison
-from cbir.cli.options import json_option, strict_option
+from cbir.cli.options import json_option, runtime_options, strict_option
 
 if TYPE_CHECKING:
     from cbir.evaluate import Axes, Compare, Truth
@@ -169,6 +169,7 @@ def values_of(axis: str) -> tuple[str, ...]:
 )
 @click.option("--dry-run", is_flag=True, help="List the systems, and measure nothing.")
 @click.option("--html", metavar="FILE", help="Write a page with plots.")
+@runtime_options
 @strict_option
 @json_option
 def compare_command(folder: str | None, **options: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbir.cli.benchmark.common import load_embedder, machine, pair, read_truth, truth_options
-from cbir.cli.options import embedder_options, index_option, json_option
+from cbir.cli.options import embedder_options, index_option, json_option, runtime_options
 from cbir.present.numbers import between, number
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @truth_options
 @index_option
 @embedder_options
+@runtime_options
 @click.option("--dims", type=click.IntRange(min=1), metavar="N", default=256, show_default=True,
               help="Length of an embedding, at most.")  # fmt: skip
 @json_option

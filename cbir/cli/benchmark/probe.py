@@ -10,7 +10,7 @@ import click
 
 from cbir.cli.benchmark.common import load_embedder
 from cbir.cli.benchmark.probe_report import as_json, as_page, as_text
-from cbir.cli.options import json_option, strict_option
+from cbir.cli.options import json_option, runtime_options, strict_option
 
 if TYPE_CHECKING:
     from cbir.evaluate import Parts, Probe, ProbeSpec
@@ -44,6 +44,7 @@ EMBEDDERS = ("efficientnet-lite0", "classical/combined")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
               help="Of the draws and of the split.")  # fmt: skip
 @click.option("--html", metavar="FILE", help="Also write a page with a plot.")
+@runtime_options
 @strict_option
 @json_option
 def probe_command(folder: str | None, **options: Any) -> None:

@@ -20,7 +20,13 @@ from cbir.cli.benchmark.common import (
 )
 from cbir.cli.benchmark.on_index import asks_index, measured_on_index
 from cbir.cli.benchmark.self_queries import keeps_self_queries, self_queries_report
-from cbir.cli.options import embedder_options, index_option, json_option, strict_option
+from cbir.cli.options import (
+    embedder_options,
+    index_option,
+    json_option,
+    runtime_options,
+    strict_option,
+)
 from cbir.present.numbers import between, number
 
 if TYPE_CHECKING:
@@ -42,6 +48,7 @@ SHOWN = ("recall@1", "recall@5", "recall@10", "mAP", "MAP@R", "P@10")
               "label; for an index without it, the parent folder.")  # fmt: skip
 @index_option
 @embedder_options
+@runtime_options
 @click.option("--dims", type=click.IntRange(min=1), metavar="N", default=256, show_default=True,
               help="Length of an embedding, at most.")  # fmt: skip
 @click.option("--projection", type=click.Choice(["pca", "none"]), default="pca", show_default=True,
