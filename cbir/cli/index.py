@@ -48,6 +48,7 @@ if TYPE_CHECKING:
               help="Try files again that failed before and did not change.")  # fmt: skip
 @click.option("--max-megapixels", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="Skip pictures that would take more in memory. Default: 100.")  # fmt: skip
+@click.option("--profile", is_flag=True, help="Also say where the time went.")
 @strict_option
 @json_option
 def index_command(folders: tuple[str, ...], index: str, **options: object) -> None:
@@ -68,6 +69,8 @@ def index_command(folders: tuple[str, ...], index: str, **options: object) -> No
     if options["as_json"]:
         result(_as_json(index, report))
     _tell(index, report, quiet=bool(options["as_json"]))
+    if options["profile"] and not options["as_json"]:
+        result(_profile(report))
     if options["strict"] and (report.failures or report.known_failures):
         quit_with(EXIT_SKIPPED)
 
@@ -183,8 +186,28 @@ def _tell(index: str, report: SyncReport, quiet: bool) -> None:
     )
 
 
+def _profile(report: SyncReport) -> str:
+    """Where the time went, a line each, and what the run waited for."""
+    spent, images = report.stages, max(1, report.embedded)
+    decoding, embedding = (f"{s / images * 1000:.1f} ms" for s in (spent.decode_s, spent.embed_s))
+    run_by = f" ({report.run_by})" if report.run_by else ""
+    rows = [
+        ("scanning", spent.scan_s, ""),
+        ("decoding", spent.decode_s, f"computing of all threads, {decoding} an image"),
+        ("embedding", spent.embed_s, f"{embedding} an image{run_by}"),
+        ("storing", spent.write_s, "meanwhile"),
+        ("waiting", spent.wait_for_decode_s, "for decoded pictures"),
+        ("waiting", spent.wait_for_embed_s, "for embedded pictures"),
+        ("deriving", spent.derive_s, ""),
+        ("calibrating", report.calibration_s, ""),
+    ]  # fmt: skip
+    lines = [f"{name:<12}{seconds:8.2f} s  {more}".rstrip() for name, seconds, more in rows]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _as_json(index: str, report: SyncReport) -> str:
     import json
+    from dataclasses import asdict
 
     numbers = {
         name: getattr(report, name)
@@ -209,6 +232,8 @@ def _as_json(index: str, report: SyncReport) -> str:
                 "calibrated": report.calibrated,
                 "calibration_s": round(report.calibration_s, 3),
                 "seconds": round(report.seconds, 3),
+                "run_by": report.run_by,
+                "stages": {name: round(s, 3) for name, s in asdict(report.stages).items()},
             },
             indent=2,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -63,39 +64,55 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Files that are ready, and those that could not be used, in the order of the refs."""
+    """Files that are ready, and those that could not be used, in the order of the refs.
+
+    `cpu_s`: seconds of computing that the threads spent on them.
+    """
 
     images: tuple[LoadedImage, ...]
     failures: tuple[tuple[ImageRef, Failure], ...]
+    cpu_s: float = 0.0
 
 
 def load(refs: Iterable[ImageRef], options: LoadOptions) -> Iterator[Batch]:
     """Read, hash, decode and resize files. Closing the iterator stops the threads."""
     workers = options.workers or cores()
     pool = ThreadPoolExecutor(workers, "cbir-decode")
-    ahead: deque[tuple[ImageRef, Future[LoadedImage]]] = deque()
+    ahead: deque[tuple[ImageRef, Future[tuple[LoadedImage | ImageError, float]]]] = deque()
     room = 2 * options.batch_size + workers
     source = iter(refs)
     images: list[LoadedImage] = []
     failures: list[tuple[ImageRef, Failure]] = []
+    spent = 0.0
     try:
         while True:
             while len(ahead) < room and (ref := next(source, None)) is not None:
-                ahead.append((ref, pool.submit(load_one, ref, options)))
+                ahead.append((ref, pool.submit(_timed, ref, options)))
             if not ahead:
                 break
             ref, future = ahead.popleft()
-            try:
-                images.append(future.result())
-            except ImageError as error:
-                failures.append((ref, Failure(ref.file, error.reason, error.passing)))
+            made, seconds = future.result()
+            spent += seconds
+            if isinstance(made, ImageError):
+                failures.append((ref, Failure(ref.file, made.reason, made.passing)))
+            else:
+                images.append(made)
             if len(images) + len(failures) >= options.batch_size:
-                yield Batch(tuple(images), tuple(failures))
-                images, failures = [], []
+                yield Batch(tuple(images), tuple(failures), spent)
+                images, failures, spent = [], [], 0.0
         if images or failures:
-            yield Batch(tuple(images), tuple(failures))
+            yield Batch(tuple(images), tuple(failures), spent)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _timed(ref: ImageRef, options: LoadOptions) -> tuple[LoadedImage | ImageError, float]:
+    """One file made ready, or why not; and the seconds that this thread computed."""
+    start = time.thread_time()
+    try:
+        return load_one(ref, options), time.thread_time() - start
+    except ImageError as error:
+        return error, time.thread_time() - start
 
 
 def load_one(ref: ImageRef, options: LoadOptions) -> LoadedImage:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
-from cbir.catalog import CatalogWriter, EmbedderRow, FileRow, NewContent
+from cbir.catalog import CatalogWriter, EmbedderRow, FileRow
 from cbir.config import EmbedderSpec, FeatureExtractor
 from cbir.images import Batch, LoadOptions, load
 from cbir.images.decode import MAX_PIXELS
 from cbir.lifecycle.embedders import drop_saved, keep_embedder
+from cbir.lifecycle.overlap import new_contents
 from cbir.types import Failure, ImageRef, LoadedImage
 
 CHANGED = "has changed since it was indexed"
@@ -123,13 +122,9 @@ def _store(
 ) -> None:
     if not images:
         return
-    pixels = np.stack([image.pixels for image in images if image.pixels is not None])
-    features = embedder.features(pixels)
+    contents = new_contents(embedder, images)
     with catalog.writing():
-        catalog.put_contents(row.id, [
-            NewContent(image.content, image.width, image.height, image.format, feature)
-            for image, feature in zip(images, features, strict=True)
-        ])  # fmt: skip
+        catalog.put_contents(row.id, contents)
 
 
 def drop_others(catalog: CatalogWriter, *also: EmbedderRow) -> int:

@@ -89,6 +89,11 @@ class IndexEmbedder:
         """What did not go as chosen, such as a network that could not be compiled."""
         return list(getattr(self._loaded, "notes", ()))
 
+    @property
+    def run_by(self) -> str:
+        """What runs the network, for people; "" where it has none, or none was loaded."""
+        return str(getattr(getattr(self._loaded, "run_by", None), "name", ""))
+
     def _check(self, own: EmbedderSpec) -> None:
         if own != self.spec:
             raise refusal(self._catalog, describe(own), describe(self.spec))

@@ -1,7 +1,8 @@
 """Bringing an index up to date with its folders: `cbir index`.
 
-Scan, compare, read, embed, store, fit, derive. Each batch is one transaction, and no batch is
-embedded before the one before it is stored: a kill loses the batch in flight, nothing else.
+Scan, compare, read, embed, store, fit, derive. Files are decoded ahead, and while one batch is
+embedded the one before it is stored, each in one transaction: a kill loses those two batches,
+nothing else.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
-
-import numpy as np
 
 from cbir.catalog import (
     Catalog,
@@ -42,6 +42,7 @@ from cbir.lifecycle.folders import (
     require_folder,
 )
 from cbir.lifecycle.generations import Refreshed, refresh
+from cbir.lifecycle.overlap import Overlap, Stages, new_contents
 from cbir.query import Index, match_metadata, read_csv
 from cbir.types import Failure, ImageRef, LoadedImage
 
@@ -80,7 +81,7 @@ class SyncOptions:
     refit         fit the projection again in any case
     calibrate     afterwards, where it is due, fit how scores become matches
     max_pixels    pictures that would hold more pixels in memory are refused
-    batch_size    images embedded at a time (and lost at most by a kill)
+    batch_size    images embedded at a time; a kill loses two batches at most
     """
 
     prune: bool = False
@@ -100,7 +101,8 @@ class SyncReport:
     """What was done. Numbers are files, but for `embedded` (different pictures).
 
     `calibrated` is None where that was not due, False where it could not be done; `seconds` are of
-    the whole run, `calibration_s` of that part.
+    the whole run, `calibration_s` of that part. `run_by` says what ran the network, "" where none
+    was run.
     """
 
     added: int = 0
@@ -121,6 +123,8 @@ class SyncReport:
     seconds: float = 0.0
     derived: Refreshed | None = None
     notes: list[str] = field(default_factory=list)
+    stages: Stages = field(default_factory=Stages)
+    run_by: str = ""
 
 
 def sync(
@@ -222,18 +226,21 @@ class _Sync:
             self.options.prune, self.options.retry_failed, self.options.recheck | self._unembedded
         )
         self.progress.stage("scanning")
-        plans = [make_plan(self.catalog, target, plan_options) for target in targets]
-        todo = self._gather(plans)
+        with self.report.stages.timed("scan_s"):
+            plans = [make_plan(self.catalog, target, plan_options) for target in targets]
+            todo = self._gather(plans)
         self.progress.stage("indexing", len(todo))
         self._load(todo)
         self._drop(plans)
         self._describe()
         self.progress.stage("deriving")
-        self.report.derived = refresh(self.catalog, refit=self.options.refit)
+        with self.report.stages.timed("derive_s"):
+            self.report.derived = refresh(self.catalog, refit=self.options.refit)
         self.report.images = self.catalog.count()
         if self.options.calibrate and calibration_due(self.catalog):
             self._calibrate()
         self.report.notes += self.embedder.notes
+        self.report.run_by = self.embedder.run_by if self.report.embedded else ""
 
     def _calibrate(self) -> None:
         """Fit how scores become matches, on pictures that are read again, edited and embedded."""
@@ -296,19 +303,32 @@ class _Sync:
                 known=stored,
                 **({"max_pixels": self.options.max_pixels} if self.options.max_pixels else {}),
             )
-            for batch in load(todo, options):
-                self._store(batch)
-                self.progress.advance(len(batch.images) + len(batch.failures))
+            with Overlap(load(todo, options), self._begin, self.report.stages) as batches:
+                for batch, contents in batches:
+                    with self.report.stages.timed("write_s"):
+                        self._store(batch, contents)
+                    self.progress.advance(len(batch.images) + len(batch.failures))
 
-    def _store(self, batch: Batch) -> None:
-        """Embed what is new in a batch, then store all of it in one transaction."""
+    def _begin(self, batch: Batch, ahead: Collection[bytes]) -> Callable[[], list[NewContent]]:
+        """What will embed the new pictures of a batch, in another thread; `ahead` are the contents
+        that are being embedded before it."""
         fresh: dict[bytes, LoadedImage] = {}
         row = self.catalog.embedder()
         for image in batch.images:
             if image.pixels is not None and image.content not in fresh:
-                if row is None or not self.catalog.has_feature(image.content, row.id):
+                known = row is not None and self.catalog.has_feature(image.content, row.id)
+                if not known and image.content not in ahead:
                     fresh[image.content] = image
-        contents = self._embed(list(fresh.values())) if fresh else []
+        images = list(fresh.values())
+        if not images:
+            return list
+        embedder = self.embedder.get()
+        if self.catalog.generation() is None:
+            refresh(self.catalog)  # so that readers find one while the first run goes on
+        return partial(new_contents, embedder, images)
+
+    def _store(self, batch: Batch, contents: Sequence[NewContent]) -> None:
+        """Store a batch and its new features in one transaction."""
         row = self.catalog.embedder()  # the first batch of an index has recorded it by now
         with self.catalog.writing() as seq:
             if contents and row is not None:
@@ -318,17 +338,6 @@ class _Sync:
             for ref, failure in batch.failures:
                 self._store_failure(seq, ref, failure)
         self.report.embedded += len(contents)
-
-    def _embed(self, images: Sequence[LoadedImage]) -> list[NewContent]:
-        embedder = self.embedder.get()
-        if self.catalog.generation() is None:
-            refresh(self.catalog)  # so that readers find one while the first run goes on
-        pixels = np.stack([image.pixels for image in images if image.pixels is not None])
-        features = embedder.features(pixels)
-        return [
-            NewContent(image.content, image.width, image.height, image.format, feature)
-            for image, feature in zip(images, features, strict=True)
-        ]
 
     def _store_file(self, seq: int, image: LoadedImage) -> None:
         ref = image.ref

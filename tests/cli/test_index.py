@@ -287,3 +287,16 @@ def test_progress_only_on_a_terminal(own: Sample) -> None:
     os.close(master)
     assert b"indexing: " in shown and b"images/s" in shown and b"left" in shown
     assert out.startswith(b"1 added")
+
+
+def test_the_profile_says_where_the_time_went(
+    command: Callable[..., Done], photos: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    done = command("index", photos, "-i", index, "--profile")
+    names = [line.split()[0] for line in done.out.splitlines()[-8:]]
+    assert names == ["scanning", "decoding", "embedding", "storing", "waiting", "waiting",
+                     "deriving", "calibrating"]  # fmt: skip
+    assert "ms an image (keras on tensorflow)" in done.out
+    again = json.loads(command("index", photos, "-i", index, "--json", "--profile").out)
+    assert again["run_by"] == "" and again["stages"]["embed_s"] == 0 < again["stages"]["scan_s"]

@@ -1,4 +1,4 @@
-"""A kill at any moment loses the batch in flight, and nothing else."""
+"""A kill at any moment loses the two batches in flight, and nothing else."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_the_next_run_goes_on(
     killed([*program, str(index), str(gallery), str(log), str(BATCH)], wait)
     begun = [int(line) for line in log.read_text().split()] if log.exists() else []
     report = run(index, gallery, grid=grid, batch_size=BATCH, calibrate=False)
-    assert sum(begun) + report.embedded <= N + BATCH
-    assert sum(begun) - (N - report.embedded) in (0, *range(1, BATCH + 1))
+    again = sum(begun) - (N - report.embedded)  # embedded, and lost with the process
+    assert 0 <= again <= 2 * BATCH
     assert (ids(index), vectors(index)) == whole
     assert faults(index) == []
 
