@@ -126,6 +126,7 @@ def run_way(way: Way, task: Task, seed: int, work: Path, cache: FeatureCache) ->
             "values": projected, "raw": raw,
             "epochs": out.progress.epochs, "best": out.progress.best + 1, "history": history,
             "epoch_s": float(np.mean([f["seconds"] for f in history])) if history else 0.0,
+            "before": None if out.before is None else _means(values(out.before)),
             "validation": None if out.after is None else _means(values(out.after)),
         }  # fmt: skip
         out.finish()
