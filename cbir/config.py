@@ -19,6 +19,7 @@ from cbir.types import Pixels, Vectors
 ResizePolicy = Literal["squash", "crop", "pad"]
 ProjectionKind = Literal["pca", "none"]
 IndexKind = Literal["flat"]
+Precision = Literal["f32", "bf16", "int8"]
 RuntimeName = Literal["auto", "keras", "openvino"]
 
 DECODING = "pillow-1"
@@ -66,6 +67,8 @@ class EmbedderSpec(Settings):
     input_size  side of the square input, pixels
     resize      how a picture becomes square: squash | crop | pad
     decoding    name of the decoding recipe
+    precision   what the network is computed in: f32, bf16 or int8
+    quantised   with int8: hash of the quantised network, which is a part of the embedder
     """
 
     backbone: str = DEFAULT_EMBEDDER
@@ -75,13 +78,30 @@ class EmbedderSpec(Settings):
     input_size: int = 224
     resize: ResizePolicy = "squash"
     decoding: str = DECODING
+    precision: Precision = "f32"
+    quantised: str = ""
 
     @property
     def carried(self) -> bool:
         """Whether its arrays are in the saved embedder only: settings do not make it again."""
-        return self.weights in ("file", "trained")
+        return self.weights in ("file", "trained") or self.precision == "int8"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as plain values; the last two only where they say something, so that the
+        fingerprints of what was made before they came stay."""
+        made = Settings.to_dict(self)
+        if self.precision == "f32":
+            del made["precision"]
+        if not self.quantised:
+            del made["quantised"]
+        return made
 
     def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise UsageError(
+                f"precision: expected one of {', '.join(get_args(Precision))}; received "
+                f"{self.precision!r}."
+            )
         if self.resize not in get_args(ResizePolicy):
             raise UsageError(
                 f"resize: expected one of {', '.join(get_args(ResizePolicy))}; "

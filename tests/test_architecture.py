@@ -24,6 +24,7 @@ HOMES = {
     "tensorflow": {"backbones", "embed", "train"},
     "faiss": {"index"},
     "openvino": {"embed"},
+    "nncf": {"embed"},
     "PIL": {"images", "present"},
     "pillow_heif": {"images"},
     "skimage": {"images", "evaluate"},

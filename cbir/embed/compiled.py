@@ -25,7 +25,7 @@ class CompiledEmbedder(PictureEmbedder):
         self.spec, self.fingerprint = export.spec, export.fingerprint
         self.learned = learned
         self._dims = export.feature_dims
-        self.run_by = OpenVinoRuntime(export.path)
+        self.run_by = OpenVinoRuntime(export.path, export.spec.precision)
 
     @property
     def feature_dims(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from cbir.backbones import check_published, get, truncated
-from cbir.config import EmbedderSpec, ResizePolicy, RuntimeChoice, runtime_choice
+from cbir.config import EmbedderSpec, Precision, ResizePolicy, RuntimeChoice, runtime_choice
 from cbir.embed.pictures import PictureEmbedder
 from cbir.embed.pooling import pool
 from cbir.embed.quiet import quiet
@@ -17,7 +18,8 @@ from cbir.embed.runtimes import Runtime
 from cbir.embed.runtimes.exports import ExportError, find_export, make_export
 from cbir.embed.runtimes.keras_graph import KerasRuntime
 from cbir.embed.runtimes.openvino_ir import OpenVinoRuntime
-from cbir.embed.runtimes.seam import compiles
+from cbir.embed.runtimes.quantise import Quantised, quantise
+from cbir.embed.runtimes.seam import compiles, has_openvino
 from cbir.errors import EmbedderError, UsageError
 from cbir.types import Pixels, Vectors
 
@@ -81,12 +83,14 @@ class Embedder(PictureEmbedder):
         learned: frozenset[bytes] = frozenset(),
         *,
         choice: RuntimeChoice | None = None,
+        quantised: Quantised | None = None,
     ) -> None:
         self.spec = spec
         self.model = model
         self.card = card
         self.learned = learned
         self.fingerprint = fingerprint(spec, model)
+        self.quantised = quantised
         self.notes: list[str] = []
         self._choice = choice
         self._runtime: Runtime | None = None
@@ -116,7 +120,7 @@ class Embedder(PictureEmbedder):
             with quiet():
                 package = load_package(name)
             made = cls(package.spec, package.model, package.card, package.learned,
-                       choice=runtime_choice())  # fmt: skip
+                       choice=runtime_choice(), quantised=package.quantised)  # fmt: skip
             if made.fingerprint != package.fingerprint:
                 raise EmbedderError(
                     f"{name}: expected the embedder {package.fingerprint}; its files give "
@@ -159,13 +163,42 @@ class Embedder(PictureEmbedder):
                 export = find_export(self.fingerprint)
                 if export is None:
                     with quiet():
-                        export = make_export(self.spec, self.model, self.fingerprint)
-                return OpenVinoRuntime(export.path)
+                        export = make_export(
+                            self.spec, self.model, self.fingerprint, self.quantised
+                        )
+                return OpenVinoRuntime(export.path, self.spec.precision)
             except ExportError as error:
                 self.notes.append(
                     f"{self.spec.backbone} is run by Keras, since it cannot be compiled: {error}."
                 )
+        if self.spec.precision != "f32":
+            self.notes.append(
+                f"The embedder computes in {self.spec.precision}, but is run by Keras, in f32: "
+                "features are nearly the same."
+            )
         return KerasRuntime(self.model)
+
+    def with_precision(self, precision: Precision, pixels: Pixels | None = None) -> Embedder:
+        """The same network computed in another precision: another embedder, since its features
+        differ a little.
+
+        `pixels` uint8 (n, s, s, 3), at least 32: for int8, pictures that its ranges are taken from.
+        Raises UsageError where they are missing, or what it takes is not installed.
+        """
+        if precision != "f32" and not has_openvino():
+            raise UsageError(
+                f"precision {precision}: expected the package openvino; it is not installed. "
+                "`pip install openvino`, or choose f32."
+            )
+        made: Quantised | None = None
+        if precision == "int8":
+            size = self.spec.input_size
+            given = np.empty((0, size, size, 3), np.uint8) if pixels is None else pixels
+            with quiet():
+                made = quantise(self.model, given)
+        spec = replace(self.spec, precision=precision, quantised=made.digest if made else "")
+        return Embedder(spec, self.model, self.card, self.learned, choice=self._choice,
+                        quantised=made)  # fmt: skip
 
     def save(
         self,
@@ -181,7 +214,7 @@ class Embedder(PictureEmbedder):
 
         package = Package(
             self.spec, self.model, self.fingerprint, card or self.card,
-            self.learned if learned is None else learned,
+            self.learned if learned is None else learned, self.quantised,
         )  # fmt: skip
         save_package(os.fspath(folder), package)
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from cbir.config import EmbedderSpec
@@ -21,11 +21,14 @@ from cbir.errors import EmbedderError, OperationFailedError, UsageError
 if TYPE_CHECKING:
     import keras
 
+    from cbir.embed.runtimes.quantise import Quantised
+
 VERSION = 1
 CARD = "embedder.json"
 MODEL = "model.keras"
 README = "README.md"
 LEARNED = "learned.bin"
+QUANTISED = ("int8.xml", "int8.bin")
 CONTENT = 16
 """Bytes of a content's hash."""
 KEYS = {"version", "fingerprint", "feature_dims", "parameters", "spec", "made_with",
@@ -95,9 +98,8 @@ def _spec(folder: str, card: dict[str, Any]) -> EmbedderSpec:
         spec = EmbedderSpec.from_dict(card["spec"])
     except UsageError as error:
         raise EmbedderError(f"{os.path.join(folder, CARD)}: {error}") from None
-    if [type(value) for value in spec.to_dict().values()] != [
-        type(value) for value in EmbedderSpec().to_dict().values()
-    ]:
+    kinds = {field.name: type(field.default) for field in fields(EmbedderSpec)}
+    if any(type(getattr(spec, name)) is not kind for name, kind in kinds.items()):
         raise _none_there(folder)
     return spec
 
@@ -112,6 +114,7 @@ class Package:
     fingerprint: str
     card: ModelCard | None
     learned: frozenset[bytes] = frozenset()
+    quantised: Quantised | None = None
 
 
 def load_package(folder: str) -> Package:
@@ -130,7 +133,36 @@ def load_package(folder: str) -> Package:
     except Exception as error:  # zipfile, h5py, Keras: each has its own
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EmbedderError(f"{path} cannot be loaded as a Keras model: {line}") from None
-    return Package(spec, model, str(description["fingerprint"]), card, read_learned(folder))
+    return Package(spec, model, str(description["fingerprint"]), card, read_learned(folder),
+                   read_quantised(folder, spec))  # fmt: skip
+
+
+def read_quantised(folder: str, spec: EmbedderSpec) -> Quantised | None:
+    """The quantised network of a saved embedder; None where its precision needs none.
+
+    Raises EmbedderError where it is missing, or is another than the settings name.
+    """
+    if not spec.quantised:
+        return None
+    from cbir.embed.runtimes.quantise import Quantised
+
+    try:
+        parts = []
+        for name in QUANTISED:
+            with open(os.path.join(folder, name), "rb") as file:
+                parts.append(file.read())
+    except OSError as error:
+        raise EmbedderError(
+            f"{os.path.join(folder, QUANTISED[0])} cannot be read ({error.strerror or error}); an "
+            "embedder of int8 needs it. Restore the folder."
+        ) from None
+    found = Quantised(*parts)
+    if found.digest != spec.quantised:
+        raise EmbedderError(
+            f"{folder}: expected the quantised network {spec.quantised}; its files give "
+            f"{found.digest}. They were changed or damaged: restore them."
+        )
+    return found
 
 
 def read_learned(folder: str) -> frozenset[bytes]:
@@ -204,6 +236,12 @@ def _write(folder: str, description: dict[str, Any], package: Package) -> None:
         names.append(LEARNED)
         with open(os.path.join(folder, LEARNED), "wb") as learned:
             learned.write(b"".join(sorted(package.learned)))
+    if package.quantised is not None:
+        names += QUANTISED
+        parts = (package.quantised.xml, package.quantised.weights)
+        for name, data in zip(QUANTISED, parts, strict=True):
+            with open(os.path.join(folder, name), "wb") as quantised:
+                quantised.write(data)
     for name in names:
         with open(os.path.join(folder, name), "rb+") as written:
             os.fsync(written.fileno())
@@ -229,7 +267,7 @@ def check_free(folder: str) -> None:
     try:
         there = set(os.listdir(folder))
         # a README alone is somebody's
-        ours = {CARD, MODEL, README, LEARNED} if CARD in there else {MODEL}
+        ours = {CARD, MODEL, README, LEARNED, *QUANTISED} if CARD in there else {MODEL}
         others = sorted(there - ours)
     except FileNotFoundError:
         return

@@ -31,7 +31,8 @@ class PictureEmbedder(ABC):
     @property
     def is_stock(self) -> bool:
         """Whether name and settings alone are enough to make it again."""
-        return self.spec.weights == "imagenet" or self.spec.weights.startswith("random:")
+        made_again = self.spec.weights == "imagenet" or self.spec.weights.startswith("random:")
+        return made_again and not self.spec.quantised
 
     def features(self, pixels: Pixels) -> Vectors:
         """Raw features: uint8 (n, s, s, 3), RGB, 0..255 → float32 (n, f).

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbir.config import EmbedderSpec
+from cbir.config import EmbedderSpec, Precision
 from cbir.errors import CbirError
 from cbir.machine import cache_folder
 from cbir.types import Pixels, Vectors
@@ -29,13 +29,16 @@ from cbir.types import Pixels, Vectors
 if TYPE_CHECKING:
     import keras
 
+    from cbir.embed.runtimes.quantise import Quantised
+
 FORMAT = 1
 CARD = "export.json"
 REFUSED = "refused.txt"
 FILES = ("model.xml", "model.bin")
-LEAST_COSINE = 0.9999
-"""Of a feature by Keras and the same by the export: below it, the two are not the same embedder."""
-LENGTHS = 0.01
+LEAST_COSINE: Mapping[Precision, float] = {"f32": 0.9999, "bf16": 0.98, "int8": 0.8}
+"""Of a feature by Keras and the same by the export. Below it, at f32, the two are not the same
+embedder; at the others something is broken (whether they are good enough, retrieval says)."""
+LENGTHS: Mapping[Precision, float] = {"f32": 0.01, "bf16": 0.05, "int8": 0.3}
 """By so much the lengths of the two may differ, as a share."""
 ROOM = 4 << 30
 """Bytes that all exports together may take: the ones that were not used for longest go."""
@@ -83,8 +86,11 @@ def find_export(fingerprint: str) -> Export | None:
     return found
 
 
-def make_export(spec: EmbedderSpec, model: keras.Model, fingerprint: str) -> Export:
-    """Compile a Keras model, check it against Keras on photographs, keep it.
+def make_export(
+    spec: EmbedderSpec, model: keras.Model, fingerprint: str, quantised: Quantised | None = None
+) -> Export:
+    """Compile a Keras model, check it against Keras on photographs, keep it; with the quantised
+    network in its place where there is one.
 
     Raises ExportError where it cannot be compiled, differs, or cannot be written.
     """
@@ -97,7 +103,15 @@ def make_export(spec: EmbedderSpec, model: keras.Model, fingerprint: str) -> Exp
     try:
         os.makedirs(beside)
         path = convert(model, beside)
-        cosine = checked(spec, _by_keras(model), OpenVinoRuntime(path))
+        truth = _by_keras(model)
+        cosine = checked(spec, truth, OpenVinoRuntime(path))
+        if quantised is not None:
+            for name, data in zip(FILES, (quantised.xml, quantised.weights), strict=True):
+                with open(os.path.join(beside, name), "wb") as written:
+                    written.write(data)
+        if spec.precision != "f32":
+            run = OpenVinoRuntime(path, spec.precision)
+            cosine = checked(spec, truth, run, spec.precision)
         card = {
             "format": FORMAT, "fingerprint": fingerprint, "spec": spec.to_dict(),
             "feature_dims": int(model.output_shape[-1]), "cosine": cosine,
@@ -137,12 +151,16 @@ def _refused(folder: str) -> str:
 
 
 def checked(
-    spec: EmbedderSpec, truth: Callable[[Pixels], Vectors], run: Callable[[Pixels], Vectors]
+    spec: EmbedderSpec,
+    truth: Callable[[Pixels], Vectors],
+    run: Callable[[Pixels], Vectors],
+    precision: Precision = "f32",
 ) -> float:
     """The least cosine of features by Keras and by another runtime, on photographs.
 
-    Raises ExportError where the two are not the same features.
+    Raises ExportError where the two are further apart than the precision makes them.
     """
+    least, within = LEAST_COSINE[precision], LENGTHS[precision]
     from cbir.images import resize
     from cbir.images.sample import photographs
 
@@ -153,11 +171,11 @@ def checked(
     lengths = np.linalg.norm(wanted, axis=1), np.linalg.norm(found, axis=1)
     both = np.maximum(lengths[0] * lengths[1], np.finfo(np.float32).tiny)
     cosines = np.where(lengths[0] + lengths[1] == 0, 1.0, (wanted * found).sum(axis=1) / both)
-    apart = np.abs(lengths[1] - lengths[0]) > LENGTHS * np.maximum(lengths[0], 1e-6)
-    if cosines.min() < LEAST_COSINE or apart.any():
+    apart = np.abs(lengths[1] - lengths[0]) > within * np.maximum(lengths[0], 1e-6)
+    if cosines.min() < least or apart.any():
         raise ExportError(
-            f"expected the features that Keras makes (cosine at least {LEAST_COSINE}, lengths "
-            f"within {LENGTHS:.0%}); received a cosine of {cosines.min():.5f}, lengths "
+            f"expected the features that Keras makes (cosine at least {least}, lengths "
+            f"within {within:.0%}); received a cosine of {cosines.min():.5f}, lengths "
             f"{np.array2string(lengths[1] / lengths[0], precision=3)} times Keras'"
         )
     return float(cosines.min())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbir.config import Precision
 from cbir.machine import cores
 from cbir.types import Pixels, Vectors
 
@@ -49,9 +50,9 @@ def convert(model: keras.Model, folder: str) -> str:
 
 
 class OpenVinoRuntime:
-    """Runs a network that `convert` wrote; it is compiled on first use."""
+    """Runs a network that `convert` (or `quantise`, for int8) wrote; compiled on first use."""
 
-    def __init__(self, path: str, precision: str = "f32") -> None:
+    def __init__(self, path: str, precision: Precision = "f32") -> None:
         self._path, self._precision = path, precision
         self._one = threading.Lock()
         self._model: Any = None
@@ -78,7 +79,8 @@ class OpenVinoRuntime:
         if self._model is None:
             self._model = core.read_model(self._path)
         return core.compile_model(self._model, "CPU", {
-            "INFERENCE_PRECISION_HINT": self._precision,
+            # int8 is in the network itself; what is left of floats is to be f32 there
+            "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
             "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores(),
             "ENABLE_CPU_PINNING": False,  # others compute here too, the decoders to begin with
         })  # fmt: skip
