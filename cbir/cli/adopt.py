@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.options import backbone_options, index_option, json_option, runtime_options
+from cbir.cli.options import (
+    backbone_options,
+    index_option,
+    json_option,
+    precision_option,
+    runtime_options,
+)
 
 if TYPE_CHECKING:
     from cbir.lifecycle import AdoptReport
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("embedder", required=False, metavar="[EMBEDDER]")
 @index_option
 @backbone_options
+@precision_option
 @runtime_options
 @click.option("--labels", "--label", "labels", metavar="COLUMN",
               help="Metadata column with the labels. Default: label; else folders, where they "
@@ -91,7 +98,7 @@ def _check(embedder: str | None, options: dict[str, Any]) -> None:
             f"{'several' if asked else 'none'}."
         )
     contest = ("labels", "manifest", "query_where", "gallery_where", "self_queries", "sample")
-    useless = [*contest, "weights", "cut", "input_size", "resize"] if asked else []
+    useless = [*contest, "weights", "cut", "input_size", "resize", "precision"] if asked else []
     useless += ["force", "max_megapixels"] if options["forget"] else []
     for name in useless:
         if options[name]:
@@ -108,8 +115,9 @@ def _run(embedder: str | None, index: str, options: dict[str, Any], bar: Any) ->
     if embedder is None:
         return roll_back(index, used, progress=bar)
     request = EmbedderRequest(
-        embedder, options["cut"], options["input_size"], options["resize"], options["weights"]
-    )
+        embedder, options["cut"], options["input_size"], options["resize"], options["weights"],
+        options["precision"],
+    )  # fmt: skip
     return adopt(index, request, used, progress=bar)
 
 

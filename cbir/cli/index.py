@@ -10,6 +10,7 @@ from cbir.cli.options import (
     embedder_options,
     index_option,
     json_option,
+    precision_option,
     runtime_options,
     strict_option,
 )
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...")
 @index_option
 @embedder_options
+@precision_option
 @runtime_options
 @click.option("--exclude", multiple=True, metavar="GLOB",
               help="Leave out files and folders whose name or relative path fits; may be repeated. "
@@ -121,7 +123,7 @@ def _spec(index: str, options: dict[str, object]) -> IndexSpec | None:
 def _embedder(options: dict[str, object]) -> EmbedderRequest | None:
     from cbir.lifecycle import EmbedderRequest
 
-    keys = ("embedder", "weights", "cut", "input_size", "resize")
+    keys = ("embedder", "weights", "cut", "input_size", "resize", "precision")
     if not any(options[key] for key in keys):
         return None
     size, resize, weights = options["input_size"], options["resize"], options["weights"]
@@ -131,6 +133,7 @@ def _embedder(options: dict[str, object]) -> EmbedderRequest | None:
         input_size=None if size is None else int(str(size)),
         resize=resize,  # type: ignore[arg-type]
         weights_file=None if weights is None else str(weights),
+        precision=options["precision"],  # type: ignore[arg-type]
     )
 
 
@@ -180,10 +183,36 @@ def _tell(index: str, report: SyncReport, quiet: bool) -> None:
         case _:
             more = ""
     done = ", ".join(parts) or "no images found"
+    if report.precision:
+        result(_precisions(report))
     result(
         f"{done}. Embedded {report.embedded:,} in {human_duration(seconds)}{rate}.\n"
         f"{more}{report.images:,} images in {index}\n"
     )
+
+
+def _precisions(report: SyncReport) -> str:
+    """What was measured for the choice of a precision, and the choice."""
+    from cbir.present import columns
+
+    def number(value: float, digits: int = 3) -> str:
+        return "" if value != value else f"{value:.{digits}f}"
+
+    rows = [
+        (row.precision, number(row.images_per_second, 1), number(row.recall), number(row.overlap),
+         number(row.cosine, 4), row.problem or ("" if row.holds() else "answers change"))
+        for row in report.precisions
+    ]  # fmt: skip
+    header = (
+        "precision",
+        "images/s",
+        "recall@1 of copies",
+        "of the nearest ten",
+        "least cosine",
+        "",
+    )
+    table = columns(header, rows) if rows else ""
+    return f"{table}Precision {report.precision}.\n"
 
 
 def _profile(report: SyncReport) -> str:
@@ -233,6 +262,7 @@ def _as_json(index: str, report: SyncReport) -> str:
                 "calibration_s": round(report.calibration_s, 3),
                 "seconds": round(report.seconds, 3),
                 "run_by": report.run_by,
+                "precision": report.precision or None,
                 "stages": {name: round(s, 3) for name, s in asdict(report.stages).items()},
             },
             indent=2,

@@ -53,6 +53,8 @@ def _text(facts: dict[str, Any]) -> str:
             ("fingerprint", facts["fingerprint"]),
             ("feature", f"{facts['feature_dims']} dims"),
         ]
+    if facts["precision"]:
+        rows.append(("precision", facts["precision"]["why"]))
     if facts["index_spec"]:
         spec, fitted = facts["index_spec"], facts["fitted_on"]
         how = f"{spec['dims']} principal components, fitted on {fitted:,} pictures"

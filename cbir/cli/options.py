@@ -82,6 +82,16 @@ def _runtime(context: click.Context, parameter: click.Parameter, value: str | No
     context.with_resource(using_runtime(RuntimeChoice.from_dict(named)))
 
 
+def precision_option(command: Command) -> Command:
+    """`--precision`: what the network is computed in."""
+    return click.option(
+        "--precision", type=click.Choice(["f32", "bf16", "int8", "auto"]),
+        help="What the network is computed in. bf16 and int8 change features a little; int8 takes "
+        "its ranges from the gallery's pictures. auto: the fastest here that gives the same "
+        "answers on a sample of the pictures. Default: the index's own; for a new index, f32.",
+    )(command)  # fmt: skip
+
+
 def backbone_options(command: Command) -> Command:
     """How an embedder is made from a backbone."""
     for option in reversed(

@@ -18,7 +18,7 @@ from cbir.embed.runtimes import Runtime
 from cbir.embed.runtimes.exports import ExportError, find_export, make_export
 from cbir.embed.runtimes.keras_graph import KerasRuntime
 from cbir.embed.runtimes.openvino_ir import OpenVinoRuntime
-from cbir.embed.runtimes.quantise import Quantised, quantise
+from cbir.embed.runtimes.quantise import LEAST, Quantised, quantise
 from cbir.embed.runtimes.seam import compiles, has_openvino
 from cbir.errors import EmbedderError, UsageError
 from cbir.types import Pixels, Vectors
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     import keras
 
     from cbir.embed.card import ModelCard
+
+
+LEAST_INT8 = 0.9
+"""Cosine of features of int8 to those of f32, at least, a mean over the pictures it was quantised
+with. (EfficientNet-Lite0: .97 to .99; single pictures of flat texture may fall to .65.)"""
 
 
 def resolve_spec(
@@ -183,7 +188,8 @@ class Embedder(PictureEmbedder):
         differ a little.
 
         `pixels` uint8 (n, s, s, 3), at least 32: for int8, pictures that its ranges are taken from.
-        Raises UsageError where they are missing, or what it takes is not installed.
+        Raises UsageError where they are missing, what it takes is not installed, or int8 makes
+        other features of these pictures.
         """
         if precision != "f32" and not has_openvino():
             raise UsageError(
@@ -197,8 +203,11 @@ class Embedder(PictureEmbedder):
             with quiet():
                 made = quantise(self.model, given)
         spec = replace(self.spec, precision=precision, quantised=made.digest if made else "")
-        return Embedder(spec, self.model, self.card, self.learned, choice=self._choice,
-                        quantised=made)  # fmt: skip
+        other = Embedder(spec, self.model, self.card, self.learned, choice=self._choice,
+                         quantised=made)  # fmt: skip
+        if pixels is not None and made is not None:
+            _check_near(self.features(pixels[:LEAST]), other.features(pixels[:LEAST]))
+        return other
 
     def save(
         self,
@@ -217,6 +226,18 @@ class Embedder(PictureEmbedder):
             self.learned if learned is None else learned, self.quantised,
         )  # fmt: skip
         save_package(os.fspath(folder), package)
+
+
+def _check_near(wanted: Vectors, found: Vectors) -> None:
+    """Some networks do not survive 8 bits: squeeze-excite and swish, to begin with."""
+    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
+    cosines = (wanted * found).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    if cosines.mean() < LEAST_INT8:
+        raise UsageError(
+            f"precision int8: expected features near those of f32 (mean cosine {LEAST_INT8} or "
+            f"more) on the pictures that ranges were taken from; received {cosines.mean():.3f}. "
+            "This network does not survive it: choose f32 or bf16."
+        )
 
 
 def fingerprint(spec: EmbedderSpec, model: keras.Model) -> str:

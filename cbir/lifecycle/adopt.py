@@ -28,6 +28,7 @@ from cbir.lifecycle.candidates import (
 )
 from cbir.lifecycle.embedders import EmbedderRequest, unknown
 from cbir.lifecycle.generations import begin, derive, tidy
+from cbir.lifecycle.precision import record, settle
 from cbir.lifecycle.sync import Progress, Silent, writing
 from cbir.lifecycle.verdict import Contest, Verdict, check_contest, hold, steps
 from cbir.query import Index, own_embedder, saved_folder
@@ -98,7 +99,7 @@ def adopt(
         live = _live(catalog)
         with Index(catalog.index, *known) as opened:
             check_contest(opened, used.contest)
-        new = embedder.load() if isinstance(embedder, EmbedderRequest) else embedder
+        new = _wanted(catalog, embedder)
         report = AdoptReport(new.fingerprint, live.fingerprint, catalog.count())
         if live.fingerprint == new.fingerprint:
             report.already, report.why = True, "it is the live embedder already"
@@ -106,6 +107,20 @@ def adopt(
             _Adoption(catalog, new, used, progress or Silent(), known, report).run()
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _wanted(
+    catalog: CatalogWriter, embedder: EmbedderRequest | FeatureExtractor
+) -> FeatureExtractor:
+    """The embedder itself, in the precision that is asked for; `auto` measures on the gallery."""
+    if not isinstance(embedder, EmbedderRequest):
+        return embedder
+    loaded = embedder.load()
+    if embedder.precision in (None, "f32"):
+        return loaded
+    found = settle(loaded, embedder.precision, [row.file for row in catalog.rows()])
+    record(catalog, found)
+    return found.embedder
 
 
 def _live(catalog: CatalogWriter) -> EmbedderRow:

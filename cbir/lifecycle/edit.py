@@ -154,6 +154,7 @@ def info(index: str) -> dict[str, object]:
             "roots": roots,
             "embedder": spec,
             "fingerprint": row.fingerprint if row else None,
+            "precision": (catalog.setting("precision") or {}).get(row.fingerprint) if row else None,
             "feature_dims": row.feature_dims if row else None,
             "generation": generation.id if generation else None,
             "index_spec": json.loads(generation.spec) if generation else None,

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from cbir.catalog import Catalog, CatalogWriter, EmbedderRow
-from cbir.config import DEFAULT_EMBEDDER, EmbedderSpec, FeatureExtractor, ResizePolicy
+from cbir.config import (
+    DEFAULT_EMBEDDER,
+    EmbedderSpec,
+    FeatureExtractor,
+    Precision,
+    ResizePolicy,
+)
 from cbir.errors import IndexIncompatibleError
+from cbir.lifecycle.precision import Settled, Wanted, record, settle
 from cbir.query import own_embedder, saved_folder
 from cbir.query.examples import SAVED, SAVED_ALONE, saved_as
 
@@ -19,7 +27,9 @@ from cbir.query.examples import SAVED, SAVED_ALONE, saved_as
 class EmbedderRequest:
     """What a user asks for: a backbone's name or the folder of a saved embedder, and how.
 
-    Without a name: the index's own backbone, the default one for a new index.
+    Without a name: the index's own backbone, the default one for a new index. `precision`: None for
+    the index's own, f32 for a new index. `spec` and `load` are of what is saved (f32, as a rule):
+    a precision is settled on the pictures of an index (`cbir.lifecycle.precision`).
     """
 
     name: str | None = None
@@ -27,6 +37,7 @@ class EmbedderRequest:
     input_size: int | None = None
     resize: ResizePolicy | None = None
     weights_file: str | None = None
+    precision: Wanted | None = None
 
     def spec(self) -> EmbedderSpec:
         """The embedder's settings, without loading it."""
@@ -80,9 +91,40 @@ class IndexEmbedder:
             self._request = EmbedderRequest()
             self.spec = self._request.spec()
         if row is not None and self._given:
-            self._check(EmbedderSpec.from_dict(json.loads(row.spec)))
+            own = EmbedderSpec.from_dict(json.loads(row.spec))
+            self._settle_as(own)
+            self._check(own)
             if self.spec.carried or self._loaded is not None:
                 self.get()
+
+    def _settle_as(self, own: EmbedderSpec) -> None:
+        """The index has a precision already: it stays, where no other one is asked for."""
+        asked = None if self._request is None else self._request.precision
+        if self._request is None or asked not in (None, "auto", own.precision):
+            if asked is not None:
+                self.spec = replace(self.spec, precision=cast(Precision, asked), quantised="")
+            return
+        if own.precision != "f32":
+            self.spec = replace(self.spec, precision=own.precision, quantised=own.quantised)
+            if own == self.spec:
+                self._request = None  # its own embedder is that one, quantised as it was
+
+    @property
+    def unsettled(self) -> Wanted | None:
+        """The precision that is to be settled on pictures before anything is embedded."""
+        if self._request is None or self._catalog.embedder() is not None:
+            return None
+        return None if self._request.precision in (None, "f32") else self._request.precision
+
+    def settle(self, paths: Sequence[str], advance: Callable[[int], None]) -> Settled:
+        """Load the embedder in the precision that was asked for, or that measurement chooses on
+        these files; how it was chosen is recorded in the index."""
+        assert self._request is not None
+        wanted = self._request.precision or "f32"
+        found = settle(self._request.load(), wanted, paths, advance)
+        self._loaded, self.spec = found.embedder, found.embedder.spec
+        record(self._catalog, found)
+        return found
 
     @property
     def notes(self) -> list[str]:
@@ -172,7 +214,8 @@ def unknown(catalog: Catalog, row: EmbedderRow) -> str:
 def describe(spec: EmbedderSpec) -> str:
     """An embedder in a few words: "efficientnet-lite0 (imagenet, 224 px, squash)"."""
     cut = f", cut at {spec.cut}" if spec.cut else ""
-    return f"{spec.backbone} ({spec.weights}, {spec.input_size} px, {spec.resize}{cut})"
+    precision = "" if spec.precision == "f32" else f", {spec.precision}"
+    return f"{spec.backbone} ({spec.weights}, {spec.input_size} px, {spec.resize}{cut}{precision})"
 
 
 def refusal(catalog: Catalog, own: str, asked: str) -> IndexIncompatibleError:

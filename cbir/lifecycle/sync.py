@@ -30,6 +30,7 @@ from cbir.catalog import (
 from cbir.config import FeatureExtractor, IndexSpec
 from cbir.errors import CbirError, UsageError
 from cbir.evaluate.calibrate import CalibrationOptions
+from cbir.evaluate.precisions import PrecisionRow
 from cbir.images import Batch, LoadOptions, load
 from cbir.index import writer_lock
 from cbir.lifecycle.calibration import calibrate_index, calibration_due
@@ -43,6 +44,7 @@ from cbir.lifecycle.folders import (
 )
 from cbir.lifecycle.generations import Refreshed, refresh
 from cbir.lifecycle.overlap import Overlap, Stages, new_contents
+from cbir.lifecycle.precision import EVERY
 from cbir.query import Index, match_metadata, read_csv
 from cbir.types import Failure, ImageRef, LoadedImage
 
@@ -102,7 +104,7 @@ class SyncReport:
 
     `calibrated` is None where that was not due, False where it could not be done; `seconds` are of
     the whole run, `calibration_s` of that part. `run_by` says what ran the network, "" where none
-    was run.
+    was run. `precision` says which one was chosen and why, `precisions` what was measured for it.
     """
 
     added: int = 0
@@ -125,6 +127,8 @@ class SyncReport:
     notes: list[str] = field(default_factory=list)
     stages: Stages = field(default_factory=Stages)
     run_by: str = ""
+    precision: str = ""
+    precisions: list[PrecisionRow] = field(default_factory=list)
 
 
 def sync(
@@ -229,6 +233,8 @@ class _Sync:
         with self.report.stages.timed("scan_s"):
             plans = [make_plan(self.catalog, target, plan_options) for target in targets]
             todo = self._gather(plans)
+        if self.embedder.unsettled is not None and todo:
+            self._settle(todo)
         self.progress.stage("indexing", len(todo))
         self._load(todo)
         self._drop(plans)
@@ -241,6 +247,12 @@ class _Sync:
             self._calibrate()
         self.report.notes += self.embedder.notes
         self.report.run_by = self.embedder.run_by if self.report.embedded else ""
+
+    def _settle(self, todo: Sequence[ImageRef]) -> None:
+        """A new index: the network's precision is settled on the pictures that come."""
+        self.progress.stage("choosing the precision", len(EVERY))
+        found = self.embedder.settle([ref.file for ref in todo], self.progress.advance)
+        self.report.precision, self.report.precisions = found.why, list(found.rows)
 
     def _calibrate(self) -> None:
         """Fit how scores become matches, on pictures that are read again, edited and embedded."""
