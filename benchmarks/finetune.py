@@ -28,6 +28,7 @@ from cbir.catalog import FeatureCache, default_cache
 from cbir.evaluate import from_manifest
 from cbir.images import make_sample
 from cbir.images.augment import Augmentation
+from cbir.present.numbers import number
 from cbir.train import samples as sampling
 from cbir.train.losses import LOSSES
 from cbir.train.recipe import Recipe
@@ -145,6 +146,10 @@ def unlabelled(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
         task = tasks(data)[name]
         found[task.name] = table(task, listed, SEEDS[:1], work, cache)
         show(f"{task.name}, labels not used", found[task.name])
+        for row in found[task.name][1:]:
+            before, after = row["copies"][0]
+            say(f"{row['way']}: mAP of edited copies {number(before['mAP'])} before, "
+                f"{number(after['mAP'])} after")  # fmt: skip
     return found
 
 

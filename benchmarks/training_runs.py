@@ -100,6 +100,11 @@ class Way:
     recipe: Recipe | None
     size: int = 224
 
+    @property
+    def unlabelled(self) -> bool:
+        """Whether it learns without labels."""
+        return self.recipe is not None and bool(self.recipe.unlabelled)
+
 
 def run_way(way: Way, task: Task, seed: int, work: Path, cache: FeatureCache) -> dict[str, Any]:
     """Train (or not) and ask; kept on disk by what was asked for."""
@@ -167,6 +172,7 @@ def table(
                 "gain": list(paired_difference(list(first[m]), list(mean[m]))),
                 "raw": float(np.mean([np.nanmean(r["raw"][m]) for r in runs])),
             } for m in mean},
+            "copies": [[r["before"], r["validation"]] for r in runs] if way.unlabelled else [],
             "epochs": [r["epochs"] for r in runs],
             "epoch_s": float(np.mean([r["epoch_s"] for r in runs])),
             "seconds": float(np.mean([r["seconds"] for r in runs])),

@@ -97,6 +97,10 @@ SENTENCES = {
 UNLABELLED = {
     "better": "It finds edited copies better{labels}. Whether it finds pictures of the same kind "
     "better, only labels tell.",
+    "once": "It finds edited copies better, but hardly any two of these pictures show the same "
+    "thing: on such a set this training made embedders that find pictures of the same kind worse. "
+    "Give some labels to know (a folder for each class, or a --manifest), or keep the plain "
+    "embedder.",
     "unclear": "It did not clearly help: the interval includes 0. Keep the plain embedder.",
     "worse": "It did not help: a check is worse. Keep the plain embedder.",
     "unknown": SENTENCES["unknown"],
@@ -155,11 +159,14 @@ def refit_line(refit: Outcome) -> str:
 
 def sentence(outcome: Outcome, recipe: Recipe) -> str:
     """The verdict in words."""
-    from cbir.train.results import joint_verdict
+    from cbir.train.results import comparison, joint_verdict, seen_once, verdict
 
     known = ", and is not worse by labels" if outcome.check is not None else ""
     said = UNLABELLED if recipe.unlabelled else SENTENCES
-    return said[joint_verdict(outcome, recipe)].format(labels=known)
+    word = joint_verdict(outcome, recipe)
+    if word == "unclear" and seen_once(outcome, recipe):
+        word = "once" if verdict(comparison(outcome), recipe.deciding) == "better" else word
+    return said[word].format(labels=known)
 
 
 def _table(title: str, found: dict[str, dict[str, Any]]) -> str:
