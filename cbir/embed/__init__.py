@@ -4,7 +4,7 @@ Importing this room costs no Keras: it is imported when an embedder is loaded.
 """
 
 from cbir.embed.card import ModelCard
-from cbir.embed.compiled import CompiledEmbedder, compiled_embedder
+from cbir.embed.compiled import CompiledEmbedder, compiled_embedder, compiled_stock
 from cbir.embed.embedder import Embedder, fingerprint, resolve_spec
 from cbir.embed.package import read_card
 from cbir.embed.projection import Projection, fit, fit_gallery, sample_rows
@@ -15,6 +15,7 @@ __all__ = [
     "ModelCard",
     "Projection",
     "compiled_embedder",
+    "compiled_stock",
     "fingerprint",
     "fit",
     "fit_gallery",

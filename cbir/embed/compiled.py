@@ -6,10 +6,10 @@ for.
 
 from __future__ import annotations
 
-from cbir.config import runtime_choice
+from cbir.config import EmbedderSpec, runtime_choice
 from cbir.embed.package import read_learned
 from cbir.embed.pictures import PictureEmbedder
-from cbir.embed.runtimes.exports import Export, find_export
+from cbir.embed.runtimes.exports import Export, find_export, find_stock_export
 from cbir.embed.runtimes.openvino_ir import OpenVinoRuntime
 from cbir.embed.runtimes.seam import compiles
 from cbir.types import Pixels, Vectors
@@ -35,6 +35,15 @@ class CompiledEmbedder(PictureEmbedder):
     def run(self, pixels: Pixels) -> Vectors:
         """What the network makes of uint8 (n, s, s, 3): float32 (n, f), unchecked."""
         return self.run_by(pixels)
+
+
+def compiled_stock(spec: EmbedderSpec) -> CompiledEmbedder | None:
+    """A stock embedder by its settings, without Keras; None where nothing compiled is there, its
+    arrays do not follow from settings, or this process is to run networks otherwise."""
+    if spec.weights != "imagenet" or spec.quantised or not compiles(runtime_choice()):
+        return None
+    export = find_stock_export(spec)
+    return None if export is None else CompiledEmbedder(export)
 
 
 def compiled_embedder(fingerprint: str, saved: str | None = None) -> CompiledEmbedder | None:

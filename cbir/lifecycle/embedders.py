@@ -52,11 +52,14 @@ class EmbedderRequest:
         )
 
     def load(self) -> FeatureExtractor:
-        """The embedder itself (imports TensorFlow)."""
-        from cbir.embed import Embedder
+        """The embedder itself (imports TensorFlow, but where it is compiled already)."""
+        from cbir.embed import Embedder, compiled_stock
 
         if self.name is not None and os.path.isdir(self.name):
             return Embedder.load(self.name)
+        plain = self.weights_file is None and self.precision in (None, "f32")
+        if plain and (found := compiled_stock(self.spec())) is not None:
+            return found
         return Embedder.from_spec(self.spec(), weights_file=self.weights_file)
 
 

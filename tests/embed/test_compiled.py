@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cbir.config import RuntimeChoice, using_runtime
-from cbir.embed import Embedder, compiled_embedder
+from cbir.config import EmbedderSpec, RuntimeChoice, using_runtime
+from cbir.embed import Embedder, compiled_embedder, compiled_stock
+from cbir.embed.runtimes import exports
 from cbir.errors import EmbedderError, UsageError
 from tests.backbones.photos import noise
 
@@ -85,6 +86,22 @@ def test_the_default_embedder_is_compiled_within_what_keras_makes(
     assert cosines.min() > 0.99999
 
 
+def test_a_stock_one_is_found_by_its_settings(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = EmbedderSpec(input_size=32)
+    with using_runtime(RuntimeChoice("openvino")):
+        assert compiled_stock(spec) is None
+        made = Embedder.from_spec(spec)
+        made.features(noise(1, 32))
+        found = compiled_stock(spec)
+        assert found is not None and found.fingerprint == made.fingerprint
+        assert compiled_stock(EmbedderSpec(input_size=64)) is None
+        assert compiled_stock(EmbedderSpec(input_size=32, weights="file")) is None
+        monkeypatch.setattr(exports, "made_with", lambda: {"keras": "another", "code": ""})
+        assert compiled_stock(spec) is None
+    with using_runtime(RuntimeChoice("keras")):
+        assert compiled_stock(spec) is None
+
+
 def test_a_query_loads_no_keras_where_something_compiled_is_there(
     tmp_path: Path, cache: Path
 ) -> None:
@@ -111,3 +128,5 @@ def test_a_query_loads_no_keras_where_something_compiled_is_there(
     new = str(tmp_path / "photos" / "coffee" / "original.jpg")
     assert "heavy: [] 0" in cbir("query", new, "-i", index, "--crop", "0.1,0.1,0.5,0.5")
     assert "heavy: [] 0" in cbir("index", str(tmp_path / "photos" / "coffee"), "-i", index)
+    other = str(tmp_path / "other")
+    assert "heavy: [] 0" in cbir("index", str(tmp_path / "photos" / "coffee"), "-i", other)

@@ -87,6 +87,40 @@ def find_export(fingerprint: str) -> Export | None:
     return found
 
 
+def find_stock_export(spec: EmbedderSpec) -> Export | None:
+    """The export of a stock embedder by its settings alone; None where none was made of the same
+    by the same code and Keras (whose weights' hashes both hold), so that nothing has to be built to
+    know the fingerprint."""
+    parent = os.path.join(cache_folder(), "compiled")
+    wanted = {"spec": spec.to_dict(), "made_with": made_with()}
+    try:
+        names = sorted(os.listdir(parent))
+    except OSError:
+        return None
+    for name in names:
+        try:
+            with open(os.path.join(parent, name, CARD), encoding="utf-8") as file:
+                card = json.load(file)
+            if all(card.get(key) == value for key, value in wanted.items()):
+                found = find_export(str(card["fingerprint"]))
+                if found is not None:
+                    return found
+        except (OSError, ValueError, KeyError, AttributeError):
+            continue
+    return None
+
+
+def made_with() -> dict[str, str]:
+    """What a stock embedder's arrays follow from, beside its settings."""
+    digest = hashlib.blake2b(digest_size=8)
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # cbir/embed
+    nets = os.path.join(os.path.dirname(here), "backbones")
+    code = [os.path.join(nets, name) for name in sorted(os.listdir(nets)) if name.endswith(".py")]
+    for path in [*code, os.path.join(here, "pooling.py"), os.path.join(here, "embedder.py")]:
+        digest.update(bytes.fromhex(_hash(path)))
+    return {"keras": version("keras"), "code": digest.hexdigest()}
+
+
 def make_export(
     spec: EmbedderSpec, model: keras.Model, fingerprint: str, quantised: Quantised | None = None
 ) -> Export:
@@ -116,6 +150,7 @@ def make_export(
         card = {
             "format": FORMAT, "fingerprint": fingerprint, "spec": spec.to_dict(),
             "feature_dims": int(model.output_shape[-1]), "cosine": cosine,
+            "made_with": made_with(),
             "hashes": {name: _hash(os.path.join(beside, name)) for name in FILES},
         }  # fmt: skip
         with open(os.path.join(beside, CARD), "w", encoding="utf-8") as file:
