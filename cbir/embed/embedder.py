@@ -17,6 +17,7 @@ from cbir.embed.quiet import quiet
 from cbir.embed.runtimes import Runtime
 from cbir.embed.runtimes.exports import ExportError, find_export, make_export
 from cbir.embed.runtimes.keras_graph import KerasRuntime
+from cbir.embed.runtimes.keras_jit import KerasJitRuntime, gpus
 from cbir.embed.runtimes.openvino_ir import OpenVinoRuntime
 from cbir.embed.runtimes.quantise import LEAST, Quantised, quantise
 from cbir.embed.runtimes.seam import compiles, has_openvino
@@ -163,15 +164,20 @@ class Embedder(PictureEmbedder):
         return self._runtime
 
     def _begin(self) -> Runtime:
-        if self._choice is not None and compiles(self._choice):
+        """Choose what runs the network: GPUs where they are wanted and there, else a compiled
+        network, else Keras."""
+        choice = self._choice
+        if choice is None:
+            return KerasRuntime(self.model)
+        compiling = compiles(choice)
+        devices = [] if compiling else gpus(choice)
+        if devices:
+            return KerasJitRuntime(self.model, devices, self.spec.precision)
+        if compiling or (
+            choice == RuntimeChoice() and has_openvino()
+        ):  # no GPU for Keras after all
             try:
-                export = find_export(self.fingerprint)
-                if export is None:
-                    with quiet():
-                        export = make_export(
-                            self.spec, self.model, self.fingerprint, self.quantised
-                        )
-                return OpenVinoRuntime(export.path, self.spec.precision)
+                return self._compiled()
             except ExportError as error:
                 self.notes.append(
                     f"{self.spec.backbone} is run by Keras, since it cannot be compiled: {error}."
@@ -182,6 +188,14 @@ class Embedder(PictureEmbedder):
                 "features are nearly the same."
             )
         return KerasRuntime(self.model)
+
+    def _compiled(self) -> Runtime:
+        """The network compiled for this processor, now or before; ExportError where it cannot."""
+        export = find_export(self.fingerprint)
+        if export is None:
+            with quiet():
+                export = make_export(self.spec, self.model, self.fingerprint, self.quantised)
+        return OpenVinoRuntime(export.path, self.spec.precision)
 
     def with_precision(self, precision: Precision, pixels: Pixels | None = None) -> Embedder:
         """The same network computed in another precision: another embedder, since its features

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from cbir.backbones.nested import flat_layers
 from cbir.embed import Embedder
 from cbir.embed.quiet import quiet
 from cbir.evaluate.protocol import Answers
 from cbir.train.checkpoint import Checkpoint, Progress, held
 from cbir.train.devices import spread
-from cbir.train.freezing import flat_layers
 from cbir.train.head import Labelled, fit_head
 from cbir.train.prepared import Prepared, base_answers, with_all
 from cbir.train.recipe import FEWEST, MOST, STEPS, Recipe

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from cbir.backbones.nested import flat_layers
 from cbir.errors import UsageError
 
 PLANS = "head, last, blocks:N, share:X, all, from:LAYER, or a pattern of layer names (block6*)"
@@ -25,19 +26,6 @@ def check_plan(plan: str) -> None:
         good = False
     if not good:
         raise UsageError(f"layers: expected {PLANS}; received {plan!r}.")
-
-
-def flat_layers(model: Any) -> list[Any]:
-    """All layers in order, those of nested models in their place, without the models."""
-    return list(_walk(model))
-
-
-def _walk(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from _walk(layer)
-        else:
-            yield layer
 
 
 def stages(layers: Sequence[Any]) -> list[list[Any]]:

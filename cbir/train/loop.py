@@ -9,20 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from cbir.backbones.nested import flat_layers, set_precision
 from cbir.embed import Embedder
 from cbir.errors import UsageError
 from cbir.evaluate.protocol import Answers
 from cbir.train.batches import Batches, FeatureBatches, Source
 from cbir.train.checkpoint import Checkpoint
 from cbir.train.epochs import Epochs, Limits
-from cbir.train.freezing import check_layers, flat_layers, freeze
+from cbir.train.freezing import check_layers, freeze
 from cbir.train.losses import make
 from cbir.train.network import (
     ANY,
     Learner,
     feature_head,
     own_copy,
-    set_precision,
     to_embedder,
     unit_features,
     with_head,
@@ -154,7 +154,7 @@ def _network(prepared: Prepared, base: Embedder, recipe: Recipe) -> tuple[Any, t
     check_layers(base.model, recipe.layers, recipe.train_norms)
     learning, layers = freeze(own, recipe.layers, recipe.train_norms, base.model)
     if recipe.precision != "float32":
-        set_precision(network, recipe.precision)
+        set_precision(network, recipe.precision, but=("head",))
     return network, (learning, layers)
 
 

@@ -12,7 +12,6 @@ from keras import layers, ops
 
 from cbir.embed import Embedder, Projection
 from cbir.train.devices import replicas
-from cbir.train.freezing import flat_layers
 from cbir.types import Vectors
 
 REST = 0.01
@@ -154,11 +153,3 @@ def _filled(pixels: Any, size: int) -> Any:
         return np.ascontiguousarray(pixels)
     fill = np.zeros((size - len(pixels), *pixels.shape[1:]), np.uint8)
     return np.concatenate((pixels, fill))
-
-
-def set_precision(network: Any, policy: str) -> None:
-    """Compute in a dtype policy ("float32", "mixed_float16", "mixed_bfloat16"), but the head."""
-    for layer in flat_layers(network):
-        if layer.name != "head" and getattr(layer, "dtype_policy", None) is not None:
-            if type(layer).__name__ != "InputLayer":
-                layer.dtype_policy = policy

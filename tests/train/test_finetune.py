@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cbir.backbones.nested import flat_layers
 from cbir.config import EmbedderSpec
 from cbir.embed import Embedder
 from cbir.errors import UsageError
@@ -253,7 +254,6 @@ def test_frozen_layers_and_norms_stay_as_they_are(
 ) -> None:
     out = tuned(replace(RECIPE, layers="last", epochs=1, grow=grow))
     before = {v.path.split("/")[-2:][0]: v.numpy() for v in tiny.model.weights[:2]}
-    from cbir.train.freezing import flat_layers
 
     old = {layer.name: layer.get_weights() for layer in flat_layers(tiny.model)}
     new = {layer.name: layer.get_weights() for layer in flat_layers(out.embedder.model)}

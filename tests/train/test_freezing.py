@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cbir.backbones.nested import flat_layers
 from cbir.embed import Embedder
 from cbir.errors import UsageError
-from cbir.train.freezing import check_layers, check_plan, flat_layers, freeze, stages
+from cbir.train.freezing import check_layers, check_plan, freeze, stages
 from cbir.train.network import ANY, own_copy
 
 

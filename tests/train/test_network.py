@@ -6,13 +6,12 @@ import keras
 import numpy as np
 import pytest
 
+from cbir.backbones.nested import flat_layers, set_precision
 from cbir.embed import Embedder, fit
-from cbir.train.freezing import flat_layers
 from cbir.train.network import (
     ANY,
     feature_head,
     own_copy,
-    set_precision,
     to_embedder,
     unit_features,
     with_head,
@@ -89,7 +88,7 @@ def test_what_was_trained_in_mixed_precision_is_saved_in_float32(
 ) -> None:
     network = with_head(own_copy(tiny.model), None, 4, 0)
     plain = unit_features(network, pixels)
-    set_precision(network, policy)
+    set_precision(network, policy, but=("head",))
     used = {layer.name: layer.compute_dtype for layer in flat_layers(network) if layer.weights}
     assert used["conv2"] == policy.removeprefix("mixed_") and used["head"] == "float32"
     assert all(keras.backend.standardize_dtype(v.dtype) == "float32" for v in network.weights)
