@@ -173,9 +173,8 @@ class Embedder(PictureEmbedder):
         devices = [] if compiling else gpus(choice)
         if devices:
             return KerasJitRuntime(self.model, devices, self.spec.precision)
-        if compiling or (
-            choice == RuntimeChoice() and has_openvino()
-        ):  # no GPU for Keras after all
+        # the second: the machine has a GPU, but Keras does not find it
+        if compiling or (choice == RuntimeChoice() and has_openvino()):
             try:
                 return self._compiled()
             except ExportError as error:

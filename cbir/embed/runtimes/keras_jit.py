@@ -1,8 +1,8 @@
 """Keras models on GPUs: compiled by the backend, one copy a device, batches as large as fit.
 
 Pictures cross the bus as bytes. TensorFlow compiles with XLA, JAX with its own jit, torch runs as
-it is. The same code runs on processors, which is how it is tested where there is no GPU; there it is
-no gain (docs/design/0010-runtimes.md).
+it is. The same code runs on processors, which is how it is tested where there is no GPU; there it
+is no gain (docs/design/0010-runtimes.md).
 """
 
 from __future__ import annotations
