@@ -299,4 +299,6 @@ def test_the_profile_says_where_the_time_went(
                      "deriving", "calibrating"]  # fmt: skip
     assert "ms an image (keras on tensorflow)" in done.out
     again = json.loads(command("index", photos, "-i", index, "--json", "--profile").out)
-    assert again["run_by"] == "" and again["stages"]["embed_s"] == 0 < again["stages"]["scan_s"]
+    assert again["run_by"] == "" and again["stages"]["embed_s"] == again["stages"]["decode_s"] == 0
+    assert set(again["stages"]) == {"scan_s", "decode_s", "embed_s", "write_s", "derive_s",
+                                    "wait_for_decode_s", "wait_for_embed_s"}  # fmt: skip
