@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from common import machine, save, say
 from PIL import Image
-from speed import SIZES, Job, photos
+from speed_pictures import SIZES, Job, photos
 from timing import Contestant, ratio, ratio_text, take_turns
 from torch_resnet50 import resnet50
 
