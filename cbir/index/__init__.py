@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cbir.index.builder import Made, build
+    from cbir.index.builder import Made, build, folded
     from cbir.index.derived import (
         DerivedFile,
         DerivedFileError,
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     )
     from cbir.index.faiss_index import FaissIndex, one_thread
     from cbir.index.kinds import KINDS
+    from cbir.index.knn import neighbours
     from cbir.index.live import LiveIndex
     from cbir.index.lock import file_lock, writer_lock
-    from cbir.index.neighbours import neighbours
     from cbir.index.planner import IndexPlan, Wanted, plan, replan
     from cbir.index.store import VectorStore
 
@@ -39,7 +39,8 @@ _HOME = {
     "build": "builder",
     "derived_files": "derived",
     "file_lock": "lock",
-    "neighbours": "neighbours",
+    "folded": "builder",
+    "neighbours": "knn",
     "one_thread": "faiss_index",
     "plan": "planner",
     "prune_derived": "derived",
@@ -62,6 +63,7 @@ __all__ = [
     "build",
     "derived_files",
     "file_lock",
+    "folded",
     "neighbours",
     "one_thread",
     "plan",

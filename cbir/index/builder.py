@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,13 +100,30 @@ def build(source: Source, dims: int, plan: IndexPlan, wanted: Wanted, seed: int 
         found = tune(store, truth, wanted.recall)
         effort, factor, recall, queries = found.effort, found.factor, found.recall, found.queries
         store.add(sample, source.vectors_of(sample))
-    live = LiveIndex(store, 0, source.vectors_of, factor)
-    with one_thread():
-        ms = query_ms(lambda query: live.search(query, 10), vectors)
+    ms = _ms(LiveIndex(store, 0, source.vectors_of, factor), vectors)
     return store, Made(
         plan.kind, wanted.kind, plan.reason, plan.lists, effort, factor, wanted.recall,
-        round(recall, 4), queries, None if np.isnan(ms) else round(ms, 3), 0.0, len(store),
+        round(recall, 4), queries, ms, 0.0, len(store),
     )  # fmt: skip
+
+
+def folded(live: LiveIndex, source: Source, made: Made, seed: int = 0) -> tuple[FaissIndex, Made]:
+    """A live index with its changes as one store, and what is to be said of it.
+
+    An exact one is timed again. Of another, what was measured when it was built stays, with the
+    number of images then: it is built again before that is far from true.
+    """
+    if not live.base.exact:
+        return live.folded(), made
+    store = live.merged()
+    vectors = _there(source.vectors_of(held_out(store.ids(), QUERIES, seed)))
+    return store, replace(made, images=len(store), ms=_ms(LiveIndex(store, 0), vectors))
+
+
+def _ms(live: LiveIndex, queries: Vectors) -> float | None:
+    with one_thread():
+        ms = query_ms(lambda query: live.search(query, 10), queries)
+    return None if np.isnan(ms) else round(ms, 3)
 
 
 def _there(vectors: Vectors) -> Vectors:

@@ -82,7 +82,7 @@ class FaissIndex:
 
     def train(self, vectors: Vectors) -> None:
         """Learn ranges and centroids from a sample, float32 (m, d), m at least 1."""
-        self._index.train(np.ascontiguousarray(vectors, np.float32))
+        self._kind.train(self._index, np.ascontiguousarray(vectors, np.float32))
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add rows; UsageError where shapes do not fit."""

@@ -32,6 +32,9 @@ class Flat:
         flat.this.disown()  # type: ignore[attr-defined]
         return made
 
+    def train(self, index: Any, rows: Vectors) -> None:
+        """There is nothing to learn."""
+
     def holds(self, index: Any) -> bool:
         """See `Kind.holds`."""
         return isinstance(index, faiss.IndexIDMap2) and isinstance(

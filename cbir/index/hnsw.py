@@ -12,6 +12,7 @@ import faiss
 import numpy as np
 
 from cbir.index.flat import mapped_ids
+from cbir.index.ivf import widen
 from cbir.types import Ids, Vectors
 
 LINKS = 16
@@ -41,6 +42,13 @@ class Hnsw:
         made.own_fields = True
         graph.this.disown()
         return made
+
+    def train(self, index: Any, rows: Vectors) -> None:
+        """See `Kind.train`."""
+        index.train(rows)
+        graph: Any = faiss.downcast_index(index.index)
+        codes: Any = faiss.downcast_index(graph.storage)
+        widen(codes.sq, index.d)
 
     def holds(self, index: Any) -> bool:
         """See `Kind.holds`."""

@@ -25,6 +25,10 @@ class Kind(Protocol):
         """
         ...
 
+    def train(self, index: Any, rows: Vectors) -> None:
+        """Learn ranges and centroids from a sample, float32 (m, d), m at least 1."""
+        ...
+
     def holds(self, index: Any) -> bool:
         """Whether an index that was read is of this kind."""
         ...

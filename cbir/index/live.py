@@ -60,6 +60,11 @@ class LiveIndex:
         """Changes that the base does not hold: delta rows and masked rows."""
         return len(self.delta) + len(self._masked)
 
+    @property
+    def masked(self) -> Ids:
+        """Ids of the base that are not true any more, int64 (m,)."""
+        return self._masked
+
     def update(self, removed: Ids, ids: Ids, vectors: Vectors, seq: int) -> None:
         """Take in the changes up to `seq`: ids that went, and new or changed rows.
 

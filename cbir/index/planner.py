@@ -94,12 +94,16 @@ def plan(n: int, dims: int, wanted: Wanted) -> IndexPlan:
 
 
 def replan(kind: str, n: int, dims: int, wanted: Wanted) -> IndexPlan:
-    """As `plan`, but a kind that is there stays until n is a quarter off from where it belongs."""
-    for about in (n, int(n / 1.25), int(n * 1.25)):
-        found = plan(about, dims, wanted)
-        if found.kind == kind:
-            return _plan(kind, n, dims, found.reason)
-    return plan(n, dims, wanted)
+    """As `plan`, but where the kind is left to it, the one that is there stays until n is a quarter
+    off from where it belongs."""
+    best = plan(n, dims, wanted)
+    if wanted.kind == "auto" and best.kind != kind:
+        for about in (int(n / 1.25), int(n * 1.25)):
+            if plan(about, dims, wanted).kind == kind:
+                return _plan(
+                    kind, n, dims, f"it stays, though {best.kind} would be made of as many"
+                )
+    return best
 
 
 def lists_for(n: int) -> int:

@@ -23,6 +23,7 @@ from cbir.index import (
     Wanted,
     build,
     derived_files,
+    folded,
     plan,
     prune_derived,
     replan,
@@ -203,8 +204,7 @@ def derive(catalog: CatalogWriter, live: Generation, rebuild: bool = False) -> R
     if written and state.embedder is not None:
         spec = IndexSpec.from_dict(json.loads(live.spec))
         if rebuild or missing or not known or _stale(state, spec):
-            source = StoredVectors(catalog, state.embedder, state.projection)
-            made = _build(catalog, live.id, source, spec)
+            made = _build(catalog, live.id, state.stored, spec)
         else:
             made = _fold(catalog, state, spec)
     tidy(catalog)
@@ -218,8 +218,7 @@ def _stale(state: State, spec: IndexSpec) -> bool:
         return True
     if made is None:
         return not base.exact
-    masked = len(base) + len(state.live.delta) - n
-    gone = base.dead + masked
+    gone = base.dead + len(state.live.masked)
     if base.kind == "hnsw" and gone > DEAD_SHARE * (len(base) + base.dead):
         return True
     return not base.exact and n >= 2 * made.images
@@ -227,12 +226,11 @@ def _stale(state: State, spec: IndexSpec) -> bool:
 
 def _fold(catalog: CatalogWriter, state: State, spec: IndexSpec) -> Made | None:
     """Write a derived file that has the changes in it, measured as it was."""
-    live = state.live
-    kind, n = live.base.kind, len(live)
-    store = live.merged() if live.base.exact else live.folded()
-    if state.made is None:
-        write_derived(catalog.index, state.generation.id, live.seq, store)
+    live, made = state.live, state.made
+    if made is None:
+        write_derived(catalog.index, state.generation.id, live.seq, live.merged())
         return None
-    reason = replan(kind, n, live.dims, _search(spec)).reason
-    made = replace(state.made, reason=reason)
+    planned = replan(live.base.kind, len(live), live.dims, _search(spec))
+    with catalog.reading():
+        store, made = folded(live, state.stored, replace(made, reason=planned.reason), spec.seed)
     return _write(catalog, state.generation.id, live.seq, store, made)

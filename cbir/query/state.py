@@ -55,12 +55,14 @@ class StoredVectors:
 
 @dataclass(slots=True)
 class State:
-    """One generation, searchable: all parts belong together."""
+    """One generation, searchable: all parts belong together; `stored` is what its vectors are
+    made of."""
 
     generation: Generation
     embedder: EmbedderRow | None
     projection: Projection
     live: LiveIndex
+    stored: StoredVectors
     made: Made | None = None
     """What was made and measured of its derived file; None where that is not known."""
     calibration: Calibration | None = None
@@ -87,13 +89,13 @@ def load_state(
     projection = read_projection(generation, embedder)
     base, seq = _base(catalog, generation, notes if notes is not None else [])
     made = Made.from_dict(catalog.made(generation.id) or {})
+    stored = StoredVectors(catalog, embedder, projection)
     if base is None:
         live = LiveIndex(FaissIndex(projection.dims), -1)
     else:
         known = made is not None and made.kind == base.kind
-        stored = StoredVectors(catalog, embedder, projection)
         live = LiveIndex(base, seq, stored.vectors_of, made.factor if made and known else 0)
-    state = State(generation, embedder, projection, live, made)
+    state = State(generation, embedder, projection, live, stored, made)
     catch_up(catalog, state)
     _calibrate(catalog, state)
     return state
