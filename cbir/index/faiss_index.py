@@ -109,9 +109,10 @@ class FaissIndex:
         k: int,
         allowed: Ids | None = None,
         excluded: Ids | None = None,
-        thorough: bool = False,
+        scale: float = 1.0,
     ) -> tuple[Vectors, Ids]:
-        """See `VectorStore.search`. `thorough`: every row that is allowed is looked at."""
+        """See `VectorStore.search`. `scale` multiplies the effort; infinite: every row that
+        is allowed is looked at."""
         k = min(k, len(self))
         if k == 0 or not len(queries):
             empty = (len(queries), 0)
@@ -119,7 +120,7 @@ class FaissIndex:
         keep: list[Any] = []
         chosen = selector(allowed, excluded, keep, living=self._dead > 0)
         rows = np.ascontiguousarray(queries, np.float32)
-        scores, ids = self._kind.search(self._index, rows, k, chosen, thorough)
+        scores, ids = self._kind.search(self._index, rows, k, chosen, scale)
         scores[ids < 0] = -np.inf
         return sort_hits(scores, ids)
 

@@ -59,9 +59,9 @@ class Flat:
         return 0
 
     def search(
-        self, index: Any, queries: Vectors, k: int, selector: Any, thorough: bool
+        self, index: Any, queries: Vectors, k: int, selector: Any, scale: float
     ) -> tuple[Vectors, Ids]:
-        """See `Kind.search`; always thorough."""
+        """See `Kind.search`: every row is looked at."""
         made: Any = faiss.SearchParameters  # its stub lacks the keyword
         parameters = None if selector is None else made(sel=selector)
         with small_batches(len(queries) if selector is None else 1):

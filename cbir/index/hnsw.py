@@ -6,6 +6,7 @@ navigable small world graphs (TPAMI 2018).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import faiss
@@ -81,13 +82,12 @@ class Hnsw:
         return max(1, min(MOST, int(index.ntotal)))
 
     def search(
-        self, index: Any, queries: Vectors, k: int, selector: Any, thorough: bool
+        self, index: Any, queries: Vectors, k: int, selector: Any, scale: float
     ) -> tuple[Vectors, Ids]:
-        """See `Kind.search`; thorough: all stored codes, without the graph."""
-        if not thorough:
-            parameters = _FAISS.SearchParametersHNSW(
-                efSearch=max(k, self.effort(index)), sel=selector
-            )
+        """See `Kind.search`; every row: all stored codes, without the graph."""
+        if not math.isinf(scale):
+            wide = min(MOST, math.ceil(scale * self.effort(index)))
+            parameters = _FAISS.SearchParametersHNSW(efSearch=max(k, wide), sel=selector)
             scores, ids = index.search(queries, k, params=parameters)
             return scores, ids
         graph: Any = faiss.downcast_index(index.index)

@@ -6,6 +6,7 @@ for the inverted lists; the residual to the centroid is kept in 8 bits a dimensi
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import faiss
@@ -80,11 +81,11 @@ class Ivf:
         return int(index.nlist)
 
     def search(
-        self, index: Any, queries: Vectors, k: int, selector: Any, thorough: bool
+        self, index: Any, queries: Vectors, k: int, selector: Any, scale: float
     ) -> tuple[Vectors, Ids]:
-        """See `Kind.search`; thorough: all lists."""
+        """See `Kind.search`; every row: all lists."""
         made: Any = faiss.SearchParametersIVF
-        probes = self.most(index) if thorough else self.effort(index)
+        probes = math.ceil(min(self.most(index), scale * self.effort(index)))
         scores, ids = index.search(queries, k, params=made(nprobe=probes, sel=selector))
         return scores, ids
 

@@ -50,11 +50,12 @@ class Kind(Protocol):
         ...
 
     def search(
-        self, index: Any, queries: Vectors, k: int, selector: Any, thorough: bool
+        self, index: Any, queries: Vectors, k: int, selector: Any, scale: float
     ) -> tuple[Vectors, Ids]:
         """The k nearest by what the index holds: scores (q, k), ids (q, k), -1 where none.
 
-        `selector` chooses ids, or is None; `thorough`: look at every row that it chooses.
+        `selector` chooses ids, or is None; `scale` multiplies the effort, infinite: every row that
+        it chooses is looked at.
         """
         ...
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbir.index.exact import BLOCK, exact_scores, nearest
 from cbir.index.faiss_index import FaissIndex, sort_hits
@@ -81,7 +83,9 @@ class LiveIndex:
         self, queries: Vectors, k: int, allowed: Ids | None = None, excluded: Ids | None = None
     ) -> tuple[Vectors, Ids]:
         """See `VectorStore.search`: as many hits as are allowed, up to k, whatever the kind."""
-        hidden = self._masked if excluded is None else np.union1d(self._masked, excluded)
+        hidden = self._masked
+        if excluded is not None:
+            hidden = np.union1d(hidden, excluded) if len(hidden) else np.sort(excluded)
         if self.base.exact:
             old = self.base.search(queries, k, allowed, hidden)
         else:
@@ -98,7 +102,8 @@ class LiveIndex:
         """The base's share of a search, where it is not exact.
 
         Few allowed images are compared one by one; of a small share, all codes are looked at; else
-        the graph or the lists name candidates, and where these turn out too few, all codes do.
+        the graph or the lists name candidates, with more effort the fewer are allowed; where these
+        turn out too few, all codes do.
         """
         wanted, left = self._wanted(allowed, hidden)
         k = min(k, left)
@@ -107,11 +112,12 @@ class LiveIndex:
             empty = (len(queries), k)
             return np.full(empty, -np.inf, np.float32), np.full(empty, -1, np.int64)
         if left <= FEW or 2 * fetch >= left:
-            every = np.setdiff1d(self._base_ids, hidden) if wanted is None else wanted
-            return nearest(queries, k, self._blocks(every))
-        thorough = left < SPARSE * len(self.base)
+            if wanted is None:
+                wanted = self._base_ids[~_among(self._base_ids, hidden)]
+            return nearest(queries, k, self._blocks(wanted))
+        scale = math.inf if left < SPARSE * len(self.base) else len(self.base) / left
         parts = [
-            self._rescored(queries[at : at + QUERIES], k, fetch, (wanted, hidden), thorough)
+            self._rescored(queries[at : at + QUERIES], k, fetch, (wanted, hidden), scale)
             for at in range(0, len(queries), QUERIES)
         ]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
@@ -119,9 +125,9 @@ class LiveIndex:
     def _wanted(self, allowed: Ids | None, hidden: Ids) -> tuple[Ids | None, int]:
         """The allowed ids that the base holds (None: all but the hidden ones), and how many."""
         if allowed is None:
-            gone = np.intersect1d(hidden, self._base_ids)
-            return None, len(self._base_ids) - len(gone)
-        wanted = np.setdiff1d(np.intersect1d(allowed, self._base_ids), hidden)
+            return None, len(self._base_ids) - int(_among(hidden, self._base_ids).sum())
+        wanted = np.sort(allowed[_among(allowed, self._base_ids)])
+        wanted = wanted[~_among(wanted, hidden)]
         return wanted, len(wanted)
 
     def _rescored(
@@ -130,15 +136,15 @@ class LiveIndex:
         k: int,
         fetch: int,
         among: tuple[Ids | None, Ids],
-        thorough: bool,
+        scale: float,
     ) -> tuple[Vectors, Ids]:
         """Candidates by the base's codes, ordered by the vectors themselves."""
         wanted, hidden = among
         excluded = hidden if wanted is None else None
-        _, ids = self.base.search(queries, fetch, wanted, excluded, thorough)
+        _, ids = self.base.search(queries, fetch, wanted, excluded, scale)
         short = (ids[:, :k] < 0).any(axis=1)
-        if short.any() and not thorough:
-            _, more = self.base.search(queries[short], fetch, wanted, excluded, thorough=True)
+        if short.any() and not math.isinf(scale):
+            _, more = self.base.search(queries[short], fetch, wanted, excluded, math.inf)
             ids[short] = more
         known, places = np.unique(ids, return_inverse=True)
         places = places.reshape(ids.shape)
@@ -179,3 +185,11 @@ class LiveIndex:
         self.base.remove(self._masked)
         self.base.add(self.delta.ids(), self.delta.vectors())
         return self.base
+
+
+def _among(ids: Ids, rising: Ids) -> NDArray[np.bool_]:
+    """Which of these ids are among the rising ones: a look-up for few of them, a table for many."""
+    if len(ids) * 16 > len(rising):
+        return np.isin(ids, rising)
+    places = np.minimum(np.searchsorted(rising, ids), len(rising) - 1)
+    return np.asarray(rising[places] == ids, bool)

@@ -22,7 +22,9 @@ def selector(
     must stay alive during the search is appended to `keep`.
     """
     if allowed is not None:
-        wanted = allowed if excluded is None else np.setdiff1d(allowed, excluded)
+        wanted = allowed
+        if excluded is not None and len(excluded):
+            wanted = allowed[np.isin(allowed, excluded, invert=True)]
         return _those(wanted, keep)
     found: Any = None
     if excluded is not None and len(excluded):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -49,8 +50,8 @@ def test_filters_hold_inside_the_search(kind: str) -> None:
         (ids[::3], None), (None, ids[::2]), (ids[:50], ids[:10]), (ids[::2], ids[:900]),
         (None, ids[3:5]), (ids[:3], None),
     ):  # fmt: skip
-        for thorough in (False, True):
-            scores, found = store.search(query, 10, allowed, excluded, thorough)
+        for scale in (1.0, 3.0, math.inf):
+            scores, found = store.search(query, 10, allowed, excluded, scale)
             hits = found[found >= 0]
             assert allowed is None or np.isin(hits, allowed).all()
             assert excluded is None or not np.isin(hits, excluded).any()
@@ -58,7 +59,7 @@ def test_filters_hold_inside_the_search(kind: str) -> None:
         left = np.setdiff1d(
             ids if allowed is None else allowed, [] if excluded is None else excluded
         )
-        assert ((found >= 0).sum(axis=1) == min(10, len(left))).all()  # the last one is thorough
+        assert ((found >= 0).sum(axis=1) == min(10, len(left))).all()  # the last one saw all
 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)
@@ -67,7 +68,7 @@ def test_a_thorough_search_sees_every_code(kind: str) -> None:
     store = index_of(kind, truth)
     store.effort = 1
     some = truth.ids()[::5]
-    _, found = store.search(made(3, seed=3), 300, some, None, thorough=True)
+    _, found = store.search(made(3, seed=3), 300, some, None, scale=math.inf)
     assert all(sorted(row) == some.tolist() for row in found.tolist())
 
 
@@ -88,7 +89,7 @@ def test_removed_ids_do_not_come_back_and_bytes_round_trip(kind: str, tmp_path: 
     assert sorted(again.ids().tolist()) == truth.ids().tolist()
     query = made(3, seed=4)
     for one in (store, again):
-        _, found = one.search(query, 551, thorough=True)
+        _, found = one.search(query, 551, scale=math.inf)
         assert all(sorted(row) == truth.ids().tolist() for row in found.tolist())
         _, found = one.search(query, 20)
         assert not np.isin(gone[1:], found).any() and (found >= 0).all()
