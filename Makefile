@@ -57,6 +57,7 @@ bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ a
 	for part in recipes unseen ways losses unlabelled; do $(BIN)/python benchmarks/finetune.py --data $(DATA) --part $$part; done
 	$(BIN)/python benchmarks/ways.py --data $(DATA)
 	$(BIN)/python benchmarks/mnist.py --data $(DATA)
+	$(BIN)/python benchmarks/kinds.py
 
 bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/recall.py --smoke
@@ -66,6 +67,7 @@ bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/mnist.py --smoke
 	$(BIN)/python benchmarks/finetune.py --smoke
 	$(BIN)/python benchmarks/ways.py --smoke
+	$(BIN)/python benchmarks/kinds.py --smoke
 
 clean: ## remove the virtual environment, the demo and all caches
 	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,6 +1,6 @@
 """Index kinds on made vectors: bytes, build, index recall@10, ms of one query; filters; batches.
 
-    python -m benchmarks.kinds [-n 50000] [--dims 256] [--recall 0.98]
+    python benchmarks/kinds.py [-n 50000] [--dims 256] [--recall 0.98] | --smoke
 
 Vectors are unit rows of a 24-dim latent through a fixed non-linear map, with noise. They are kept
 in memory as float32, so that scoring candidates costs less here than from a catalog's features
@@ -128,7 +128,10 @@ def main() -> None:
     parser.add_argument("--dims", type=int, default=256)
     parser.add_argument("--recall", type=float, default=0.98)
     parser.add_argument("--no-kinds", action="store_true", help="exact batches only")
+    parser.add_argument("--smoke", action="store_true", help="few vectors")
     options = parser.parse_args()
+    if options.smoke:
+        options.n, options.dims = 2000, 32
     source = Made(options.n, options.dims)
     batches(source)
     if not options.no_kinds:

@@ -43,7 +43,9 @@ def tune(store: FaissIndex, truth: Top, recall: float) -> Tuned:
     recall is the share of the ten nearest among the candidates. Where no effort reaches it, more
     candidates are taken (`pq`); where that does not either, the most that can be had is set.
     """
-    factors = (FACTOR // 4, FACTOR // 2, FACTOR, 4 * FACTOR) if store.kind == "pq" else (2,)
+    factors = (
+        (FACTOR // 4, FACTOR // 2, FACTOR, 2 * FACTOR, 4 * FACTOR) if store.kind == "pq" else (2,)
+    )
     found = Tuned(store.most, factors[-1], 1.0, 0, True)
     if not len(truth.queries) or not len(store):
         store.effort = found.effort

@@ -34,7 +34,7 @@ def test_scores_are_exact_cosines_and_hits_ordered(kind: str, n: int, k: int) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("share", [1, 2, 3, 10, 50, 500, 1500])
+@pytest.mark.parametrize("share", [1, 2, 3, 10, 30, 50, 500, 1500])
 def test_k_hits_come_back_at_every_selectivity(kind: str, share: int) -> None:
     """Also where a graph with little effort would find nothing that is allowed."""
     truth = truth_of(6000)
