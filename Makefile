@@ -60,6 +60,7 @@ bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ a
 	for part in runtimes roofline decode pipeline query precision; do $(BIN)/python benchmarks/speed.py --data $(DATA) --part $$part; done
 	$(BIN)/python benchmarks/many.py --data $(DATA)
 	for name in efficientnet-lite0 resnet50 efficientnetv2b0; do $(BIN)/python benchmarks/peers.py --data $(DATA) --backbone $$name; done
+	$(BIN)/python benchmarks/kinds.py
 
 bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/recall.py --smoke
@@ -72,6 +73,7 @@ bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/speed.py --smoke
 	$(BIN)/python benchmarks/peers.py --smoke
 	$(BIN)/python benchmarks/many.py --smoke
+	$(BIN)/python benchmarks/kinds.py --smoke
 
 clean: ## remove the virtual environment, the demo and all caches
 	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -18,7 +18,10 @@ from cbir.types import Pixels, Vectors
 
 ResizePolicy = Literal["squash", "crop", "pad"]
 ProjectionKind = Literal["pca", "none"]
-IndexKind = Literal["flat"]
+IndexKind = Literal["auto", "flat", "hnsw", "ivf", "pq"]
+ComparedKind = Literal["flat"]
+"""Index kinds that `cbir benchmark compare` knows: it ranks exactly. What an approximate kind loses
+is measured on the index itself, when it is made."""
 Precision = Literal["f32", "bf16", "int8"]
 RuntimeName = Literal["auto", "keras", "openvino"]
 
@@ -117,14 +120,30 @@ class IndexSpec(Settings):
 
     dims        length of an embedding, at most (fewer where the gallery is small)
     projection  "pca" (mean subtracted, leading principal components, no whitening) or "none"
-    kind        "flat": exact search
-    seed        of the sample that the projection is fitted on
+    kind        "flat": exact search; "hnsw", "ivf", "pq": approximate (index/planner.py); "auto":
+                whichever is right for the gallery's size and what follows
+    seed        of the samples that the projection is fitted on and searches are tuned on
+    recall      index recall@10 that an approximate kind is tuned to, above 0, at most 1
+    memory      bytes that the index may take while it is searched; None: half of the machine's
+    latency_ms  ms of one query up to which "auto" stays exact
     """
 
     dims: int = 256
     projection: ProjectionKind = "pca"
-    kind: IndexKind = "flat"
+    kind: IndexKind = "auto"
     seed: int = 0
+    recall: float = 0.98
+    memory: int | None = None
+    latency_ms: float = 25.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as plain values; the last three only where they are not the usual ones, so
+        that what was made before they came stays the same."""
+        made = Settings.to_dict(self)
+        for name in ("recall", "memory", "latency_ms"):
+            if made[name] == type(self).__dataclass_fields__[name].default:
+                del made[name]
+        return made
 
     def __post_init__(self) -> None:
         if not 1 <= self.dims <= 65536:
@@ -138,6 +157,12 @@ class IndexSpec(Settings):
             raise UsageError(
                 f"kind: expected one of {', '.join(get_args(IndexKind))}; received {self.kind!r}."
             )
+        if not 0 < self.recall <= 1:
+            raise UsageError(f"recall: expected above 0, at most 1; received {self.recall}.")
+        if self.memory is not None and self.memory < 1:
+            raise UsageError(f"memory: expected at least 1 byte; received {self.memory}.")
+        if not self.latency_ms > 0:
+            raise UsageError(f"latency_ms: expected more than 0 ms; received {self.latency_ms}.")
 
 
 @dataclass(frozen=True, slots=True)

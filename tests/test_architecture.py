@@ -159,6 +159,8 @@ def test_importing_costs_no_network(code: str) -> None:
         (["query", "x.jpg", "-i", "no-such-index"], 3),
         (["index", "no-such-folder", "-i", "{index}"], 2),
         (["index", ".", "-i", "{index}", "--embedder", "no-such-net"], 2),
+        (["index", ".", "-i", "{index}", "--memory", "much"], 2),
+        (["index", ".", "-i", "{index}", "--kind", "tree"], 2),
         (["info", "-i", "no-such-index"], 3),
         (["check", "-i", "no-such-index"], 3),
         (["export", "-i", "no-such-index"], 2),

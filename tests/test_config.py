@@ -22,6 +22,7 @@ MADE: list[Settings] = [
     EmbedderSpec("resnet50", "random:3", "conv4_block6_out", "gap", 160, "pad"),
     IndexSpec(),
     IndexSpec(dims=64, projection="none", seed=4),
+    IndexSpec(kind="hnsw", recall=0.9, memory=1 << 30, latency_ms=5),
     QuerySpec(),
     QuerySpec(3, 0.5, ("split=a,b", "path~x"), keep_self=True),
 ]
@@ -32,6 +33,11 @@ def test_round_trip(settings: Settings) -> None:
     again = type(settings).from_dict(json.loads(json.dumps(settings.to_dict())))
     assert again == settings and again.canonical() == settings.canonical()
     assert json.loads(settings.canonical()) == json.loads(json.dumps(settings.to_dict()))
+
+
+def test_specs_of_before_there_were_kinds_stay_the_same() -> None:
+    old = {"dims": 256, "kind": "flat", "projection": "pca", "seed": 0}
+    assert IndexSpec.from_dict(old).to_dict() == old and IndexSpec().kind == "auto"
 
 
 @pytest.mark.parametrize("kind", [EmbedderSpec, IndexSpec, QuerySpec])
@@ -47,7 +53,11 @@ def test_unknown_keys_are_refused(kind: type[Settings]) -> None:
         (EmbedderSpec, {"input_size": 4}),
         (IndexSpec, {"dims": 0}),
         (IndexSpec, {"projection": "magic"}),
-        (IndexSpec, {"kind": "hnsw"}),
+        (IndexSpec, {"kind": "tree"}),
+        (IndexSpec, {"recall": 0}),
+        (IndexSpec, {"recall": 1.1}),
+        (IndexSpec, {"memory": 0}),
+        (IndexSpec, {"latency_ms": 0}),
         (QuerySpec, {"k": 0}),
         (QuerySpec, {"min_score": 1.5}),
     ],

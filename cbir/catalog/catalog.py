@@ -27,6 +27,8 @@ from cbir.errors import IndexDamagedError, IndexMissingError, OperationFailedErr
 from cbir.types import Failure, Ids, Vectors
 
 FILE_NAME = "catalog.sqlite"
+MADE = "search:"
+"""Settings of this name and a generation's id: what was made and measured of its search index."""
 CHUNK = 4096
 """Rows read at a time: bounds memory, and stays below SQLite's limit of bound values."""
 
@@ -212,6 +214,11 @@ class Catalog:
         ).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
 
+    def made(self, generation: int) -> Any:
+        """What was made and measured of this generation's search index, as `put_made` stored it;
+        None where nothing was (before there were kinds to choose from)."""
+        return self.setting(f"{MADE}{generation}")
+
     # -- files -----------------------------------------------------------------------------------
 
     def count(self) -> int:
@@ -336,6 +343,11 @@ class Catalog:
             (embedder,),
         )
         return [row[0] for row in rows]
+
+    def with_feature(self, embedder: int) -> Ids:
+        """Ids of the images whose feature by this embedder is stored, int64 (n,), rising."""
+        missing = np.array(self.without_feature(embedder), np.int64)
+        return np.setdiff1d(self.ids(), missing, assume_unique=True)
 
     def features(
         self, embedder: EmbedderRow, ids: Sequence[int] | None = None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from cbir.catalog import schema
-from cbir.catalog.catalog import Catalog, catalog_path, connect, sqlite_errors
+from cbir.catalog.catalog import MADE, Catalog, catalog_path, connect, sqlite_errors
 from cbir.catalog.halves import to_blob
 from cbir.catalog.records import NewContent, NewFile
 from cbir.errors import OperationFailedError
@@ -276,6 +276,17 @@ class CatalogWriter(Catalog):
             "UPDATE generations SET calibration = ? WHERE id = ?", (calibration, generation)
         )
 
+    def put_made(self, generation: int, made: Mapping[str, object]) -> None:
+        """Store what was made and measured of this generation's search index (it goes with it)."""
+        self.set(f"{MADE}{generation}", dict(made))
+
+    def _forget_made(self) -> None:
+        self.db.execute(
+            f"DELETE FROM settings WHERE key GLOB '{MADE}*' AND CAST(substr(key, ?) AS INTEGER) "
+            "NOT IN (SELECT id FROM generations)",
+            (len(MADE) + 1,),
+        )
+
     def adopt_generation(self, generation: int) -> None:
         """Swap to a generation of another embedder: all that makes it the index's own at once.
 
@@ -297,11 +308,13 @@ class CatalogWriter(Catalog):
             for table in ("generations", "features"):
                 self.db.execute(f"DELETE FROM {table} WHERE embedder = ?", (row.id,))
             self.db.execute("DELETE FROM embedders WHERE id = ?", (row.id,))
+        self._forget_made()
         return [row.fingerprint for row in gone]
 
     def drop_unfinished(self) -> None:
         """Drop generations that a killed run began."""
         self.db.execute("DELETE FROM generations WHERE state = 'building'")
+        self._forget_made()
 
     def compact(self) -> None:
         """Give the space of what was dropped back to the disk; outside of any transaction."""
@@ -321,3 +334,4 @@ class CatalogWriter(Catalog):
             "FROM generations WHERE state = 'old' ORDER BY id DESC LIMIT ?)",
             (self.setting("former"), keep),
         )
+        self._forget_made()

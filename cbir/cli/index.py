@@ -12,6 +12,7 @@ from cbir.cli.options import (
     json_option,
     precision_option,
     runtime_options,
+    search_options,
     strict_option,
 )
 
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
               help="pca: gallery mean subtracted, leading principal components kept; none: "
               "features as they are. Default: pca.")  # fmt: skip
 @click.option("--refit", is_flag=True, help="Fit the projection again now.")
+@search_options
+@click.option("--reindex", is_flag=True,
+              help="Plan, build and tune the search index again now, from stored features.",
+              )  # fmt: skip
 @click.option("--calibrate/--no-calibrate", default=True, show_default=True,
               help="At the end, where it is due: fit how scores become matches, on edited copies "
               "of a sample.")  # fmt: skip
@@ -97,6 +102,7 @@ def _options(index: str, options: dict[str, object]) -> SyncOptions:
         metadata=None if metadata is None else str(metadata),
         spec=_spec(index, options),
         refit=bool(options["refit"]),
+        reindex=bool(options["reindex"]),
         calibrate=bool(options["calibrate"]),
         max_pixels=int(float(str(megapixels)) * 1e6) if megapixels is not None else None,
     )
@@ -104,7 +110,9 @@ def _options(index: str, options: dict[str, object]) -> SyncOptions:
 
 def _spec(index: str, options: dict[str, object]) -> IndexSpec | None:
     """The derived state that is asked for: what the index has, with what is named changed."""
-    named = {k: options[k] for k in ("dims", "projection") if options[k] is not None}
+    keys = {"dims": "dims", "projection": "projection", "kind": "kind", "recall": "recall",
+            "memory": "memory", "latency": "latency_ms"}  # fmt: skip
+    named = {key: options[name] for name, key in keys.items() if options[name] is not None}
     if not named:
         return None
     from cbir.catalog import Catalog
@@ -258,6 +266,7 @@ def _as_json(index: str, report: SyncReport) -> str:
                 "generation": derived.generation if derived else None,
                 "fitted_on": derived.fitted if derived else None,
                 "dims": derived.dims if derived else None,
+                "search": asdict(derived.made) if derived and derived.made else None,
                 "calibrated": report.calibrated,
                 "calibration_s": round(report.calibration_s, 3),
                 "seconds": round(report.seconds, 3),

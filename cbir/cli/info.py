@@ -60,7 +60,7 @@ def _text(facts: dict[str, Any]) -> str:
         how = f"{spec['dims']} principal components, fitted on {fitted:,} pictures"
         rows += [
             ("projection", how if fitted else "none (unit-length features)"),
-            ("search", "exact"),
+            ("search", _search(facts["search"])),
             ("match", _match(facts["calibrated_on"])),
             ("generation", f"{facts['generation']} of {facts['created']}"),
         ]
@@ -82,3 +82,18 @@ def _match(calibrated_on: int | None) -> str:
     if calibrated_on is None:
         return "not calibrated"
     return f"calibrated on {calibrated_on:,} pictures"
+
+
+def _search(made: dict[str, Any] | None) -> str:
+    """The index kind with what was measured; an index of before there were kinds is exact."""
+    if made is None:
+        return "flat (exact)"
+    found = "exact" if made["kind"] == "flat" else (
+        f"index recall@10 {made['recall']:.3f} of {made['target']:g} asked for, on "
+        f"{made['queries']:,} held-out images"
+    )  # fmt: skip
+    parts = [found]
+    if made["ms"] is not None:
+        parts.append(f"{made['ms']:.2g} ms a query")
+    parts += [f"{made['bytes_per_vector']:,.0f} bytes an image", made["reason"]]
+    return f"{made['kind']} ({'; '.join(parts)})"

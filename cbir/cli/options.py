@@ -117,3 +117,41 @@ def backbone_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def search_options(command: Command) -> Command:
+    """How the search index is made: `--kind`, `--recall`, `--memory`, `--latency`."""
+    for option in (
+        click.option("--latency", type=click.FloatRange(min=0, min_open=True), metavar="MS",
+                     help="Time of one query up to which search stays exact. Default: 25."),
+        click.option("--memory", metavar="SIZE", callback=_size,
+                     help="Memory that the search index may take, e.g. 500MB or 2GB. Default: half "
+                     "of the machine's."),
+        click.option("--recall", type=click.FloatRange(0, 1, min_open=True), metavar="X",
+                     help="Share of the ten nearest that an approximate search is tuned to find. "
+                     "Default: 0.98."),
+        click.option("--kind", type=click.Choice(["auto", "flat", "hnsw", "ivf", "pq"]),
+                     help="flat: exact search. hnsw: a graph, quickest. ivf: lists, less memory. "
+                     "pq: lists of bits, least memory. auto: exact as long as it is quick enough, "
+                     "then the first of these that fits the memory. Default: auto."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A size in bytes: a number and a unit."""
+    if value is None:
+        return None
+    text = value.strip().upper()
+    number = text.rstrip("BKMGT")
+    try:
+        size = int(float(number) * _UNITS[text[len(number) :].strip()])
+    except (KeyError, ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise click.BadParameter(f"expected a size such as 500MB or 2GB; received {value!r}.")
+    return size

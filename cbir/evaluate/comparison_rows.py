@@ -89,7 +89,9 @@ def _baseline(rows: Sequence[Row], name: str | None) -> Row | None:
     if name is not None:
         return next((row for row in rows if row.system == name), None)
     usual = (
-        row for row in rows if row.candidate.spec == EmbedderSpec() and row.spec == IndexSpec()
+        row
+        for row in rows
+        if row.candidate.spec == EmbedderSpec() and row.spec == IndexSpec(kind="flat")
     )
     return next(usual, rows[0] if rows else None)
 

@@ -15,9 +15,9 @@ from itertools import product
 from cbir.backbones import get, names, weights_state
 from cbir.config import (
     DEFAULT_EMBEDDER,
+    ComparedKind,
     EmbedderSpec,
     FeatureExtractor,
-    IndexKind,
     IndexSpec,
     ProjectionKind,
     ResizePolicy,
@@ -56,7 +56,7 @@ class Axes:
     poolings: tuple[str, ...] = ("gap",)
     dims: tuple[int, ...] = (256,)
     projections: tuple[ProjectionKind, ...] = ("pca",)
-    kinds: tuple[IndexKind, ...] = ("flat",)
+    kinds: tuple[ComparedKind, ...] = ("flat",)
     weights: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -114,7 +114,7 @@ class Candidate:
     def system(self, spec: IndexSpec) -> str:
         """One system's name: "efficientnet-lite1, crop, pca 128"."""
         how = "raw" if spec.projection == "none" else f"{spec.projection} {spec.dims}"
-        return ", ".join([self.name, how, *([spec.kind] if spec.kind != IndexSpec().kind else [])])
+        return ", ".join([self.name, how, *([spec.kind] if spec.kind != "flat" else [])])
 
 
 def grid(axes: Axes, fitted: bool = True) -> list[Candidate]:
@@ -126,7 +126,7 @@ def grid(axes: Axes, fitted: bool = True) -> list[Candidate]:
     """
     specs = tuple(_index_specs(axes if fitted else replace(axes, projections=("none",))))
     found = [replace(made, specs=specs) for made in _candidates(axes)]
-    raw = IndexSpec(projection="none")
+    raw = IndexSpec(projection="none", kind="flat")
     if not any(one.source == FLOOR and raw in one.specs for one in found):
         found += [replace(_fixed(FLOOR), specs=(raw,))]
     return found

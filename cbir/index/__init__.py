@@ -1,4 +1,4 @@
-"""Vector search: the `VectorStore` protocol, FAISS behind it, derived files and the writer's lock.
+"""Vector search: index kinds by FAISS, planned, tuned, live; derived files and the writer's lock.
 
 The names that need FAISS are resolved on first use, so that importing this room stays cheap.
 """
@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cbir.index.builder import Made, build, folded
     from cbir.index.derived import (
         DerivedFile,
         DerivedFileError,
@@ -18,21 +19,33 @@ if TYPE_CHECKING:
         write_derived,
     )
     from cbir.index.faiss_index import FaissIndex, one_thread
+    from cbir.index.kinds import KINDS
+    from cbir.index.knn import neighbours
     from cbir.index.live import LiveIndex
     from cbir.index.lock import file_lock, writer_lock
+    from cbir.index.planner import IndexPlan, Wanted, plan, replan
     from cbir.index.store import VectorStore
 
 _HOME = {
     "DerivedFile": "derived",
     "DerivedFileError": "derived",
     "FaissIndex": "faiss_index",
+    "IndexPlan": "planner",
+    "KINDS": "kinds",
     "LiveIndex": "live",
+    "Made": "builder",
     "VectorStore": "store",
+    "Wanted": "planner",
+    "build": "builder",
     "derived_files": "derived",
     "file_lock": "lock",
+    "folded": "builder",
+    "neighbours": "knn",
     "one_thread": "faiss_index",
+    "plan": "planner",
     "prune_derived": "derived",
     "read_derived": "derived",
+    "replan": "planner",
     "write_derived": "derived",
     "writer_lock": "lock",
 }
@@ -41,13 +54,22 @@ __all__ = [
     "DerivedFile",
     "DerivedFileError",
     "FaissIndex",
+    "IndexPlan",
+    "KINDS",
     "LiveIndex",
+    "Made",
     "VectorStore",
+    "Wanted",
+    "build",
     "derived_files",
     "file_lock",
+    "folded",
+    "neighbours",
     "one_thread",
+    "plan",
     "prune_derived",
     "read_derived",
+    "replan",
     "write_derived",
     "writer_lock",
 ]

@@ -84,7 +84,7 @@ def read_derived(file: DerivedFile) -> FaissIndex:
     if zlib.crc32(body) != crc:
         raise DerivedFileError("does not have its checksum")
     try:
-        return FaissIndex.from_bytes(bytes(body))
+        return FaissIndex.from_bytes(body)
     except ValueError as error:
         raise DerivedFileError(f"cannot be read by FAISS ({error})") from None
 

@@ -1,4 +1,4 @@
-"""Exact search with FAISS: a Flat inner-product index that maps to image ids."""
+"""Search with FAISS: one class for every index kind, under image ids."""
 
 from __future__ import annotations
 
@@ -10,37 +10,79 @@ import faiss
 import numpy as np
 
 from cbir.errors import UsageError
+from cbir.index.kind import Kind
+from cbir.index.kinds import KINDS, kind_of
+from cbir.index.selectors import selector
 from cbir.types import Ids, Vectors
 
 
 class FaissIndex:
-    """A `VectorStore` in memory over `IndexIDMap2(IndexFlatIP)`."""
+    """A `VectorStore` in memory. Scores of a kind that is not exact are those of its codes."""
 
-    def __init__(self, dims: int, _index: Any = None) -> None:
-        """An empty index for vectors of length `dims`."""
-        self._index = _index
+    def __init__(self, dims: int, kind: str = "flat", lists: int = 1, _index: Any = None) -> None:
+        """An empty index for vectors of length `dims`; `train` it first unless it is exact."""
         self._owner: Any = None  # what a downcast pointer looks into must stay alive
-        if _index is None:
-            flat = faiss.IndexFlatIP(dims)
-            self._index = faiss.IndexIDMap2(flat)
+        self._index = KINDS[kind].make(dims, lists) if _index is None else _index
+        self._kind: Kind = kind_of(self._index)
+        self._dead = 0
+        if not self._kind.exact and len(self):
+            self._dead = int((self._kind.ids(self._index) < 0).sum())
+
+    @property
+    def kind(self) -> str:
+        """The name of its kind."""
+        return self._kind.name
+
+    @property
+    def exact(self) -> bool:
+        """Whether its scores and answers are those of the vectors themselves."""
+        return self._kind.exact
 
     @property
     def dims(self) -> int:
         """d."""
         return int(self._index.d)
 
+    @property
+    def dead(self) -> int:
+        """Rows that were removed and still take space."""
+        return self._dead
+
+    @property
+    def lists(self) -> int:
+        """Coarse centroids, 0 where it has none."""
+        return int(getattr(self._index, "nlist", 0))
+
+    @property
+    def effort(self) -> int:
+        """The effort of searches (efSearch, nprobe); it is written with the index."""
+        return self._kind.effort(self._index)
+
+    @effort.setter
+    def effort(self, value: int) -> None:
+        self._kind.effort(self._index, value)
+
+    @property
+    def most(self) -> int:
+        """The largest effort that changes anything."""
+        return self._kind.most(self._index)
+
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return int(self._index.ntotal) - self._dead
 
     def ids(self) -> Ids:
         """Int64 (n,), in the order of the rows."""
-        # a copy: what FAISS returns may look into its own memory
-        return np.array(faiss.vector_to_array(self._index.id_map), np.int64, copy=True)
+        ids = self._kind.ids(self._index)
+        return ids[ids >= 0] if self._dead else ids
 
     def vectors(self) -> Vectors:
-        """All rows, float32 (n, d), in the order of `ids`."""
-        rows = self._index.index.reconstruct_n(0, len(self)) if len(self) else np.empty((0,))
-        return np.asarray(rows, np.float32).reshape(len(self), self.dims)
+        """All rows, float32 (n, d), in the order of `ids`: lossy unless it is exact."""
+        rows = self._kind.decode(self._index)
+        return rows[self._kind.ids(self._index) >= 0] if self._dead else rows
+
+    def train(self, vectors: Vectors) -> None:
+        """Learn ranges and centroids from a sample, float32 (m, d), m at least 1."""
+        self._kind.train(self._index, np.ascontiguousarray(vectors, np.float32))
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add rows; UsageError where shapes do not fit."""
@@ -49,45 +91,53 @@ class FaissIndex:
                 f"vectors: expected shape ({len(ids)}, {self.dims}); received {vectors.shape}."
             )
         if len(ids):
-            self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
+            rows = np.ascontiguousarray(vectors, np.float32)
+            self._index.add_with_ids(rows, np.ascontiguousarray(ids, np.int64))
 
     def remove(self, ids: Ids) -> int:
         """Remove these ids; how many were there."""
         if not len(ids) or not len(self):
             return 0
-        selector: Any = faiss.IDSelectorBatch(np.ascontiguousarray(ids, np.int64))
-        return int(self._index.remove_ids(selector))
+        before = int(self._index.ntotal)
+        gone = self._kind.remove(self._index, np.unique(ids))
+        self._dead += gone - (before - int(self._index.ntotal))
+        return gone
 
     def search(
-        self, queries: Vectors, k: int, allowed: Ids | None = None, excluded: Ids | None = None
+        self,
+        queries: Vectors,
+        k: int,
+        allowed: Ids | None = None,
+        excluded: Ids | None = None,
+        scale: float = 1.0,
     ) -> tuple[Vectors, Ids]:
-        """See `VectorStore.search`."""
+        """See `VectorStore.search`. `scale` multiplies the effort; infinite: every row that
+        is allowed is looked at."""
         k = min(k, len(self))
         if k == 0 or not len(queries):
             empty = (len(queries), 0)
             return np.empty(empty, np.float32), np.empty(empty, np.int64)
-        keep: list[Any] = []  # selectors hold no reference to one another; Python must
-        parameters = _parameters(allowed, excluded, keep)
+        keep: list[Any] = []
+        chosen = selector(allowed, excluded, keep, living=self._dead > 0)
         rows = np.ascontiguousarray(queries, np.float32)
-        scores, ids = self._index.search(rows, k, params=parameters)
+        scores, ids = self._kind.search(self._index, rows, k, chosen, scale)
         scores[ids < 0] = -np.inf
         return sort_hits(scores, ids)
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> memoryview:
         """FAISS's own serial form (Python writes it, since FAISS cannot open every path)."""
-        return bytes(faiss.serialize_index(self._index).tobytes())
+        data: memoryview = faiss.serialize_index(self._index).data
+        return data
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """The inverse; ValueError where the bytes are not such an index."""
+    def from_bytes(cls, data: bytes | memoryview) -> Self:
+        """The inverse; ValueError where the bytes are not an index of one of our kinds."""
         try:
             owner = faiss.deserialize_index(np.frombuffer(data, np.uint8))
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[0]) from None
         index = faiss.downcast_index(owner)
-        if not isinstance(index, faiss.IndexIDMap2):
-            raise ValueError(f"expected an IndexIDMap2, received {type(index).__name__}")
-        made = cls(int(index.d), index)
+        made = cls(int(index.d), _index=index)
         made._owner = owner
         return made
 
@@ -112,18 +162,3 @@ def sort_hits(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
     last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
     order = np.lexsort((last, -scores), axis=1)
     return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
-
-
-def _parameters(allowed: Ids | None, excluded: Ids | None, keep: list[Any]) -> Any:
-    """FAISS search parameters for a filter, None without one."""
-    selector: Any = None
-    if allowed is not None:
-        wanted = allowed if excluded is None else np.setdiff1d(allowed, excluded)
-        selector = faiss.IDSelectorBatch(np.ascontiguousarray(wanted, np.int64))
-        keep.append(selector)
-    elif excluded is not None and len(excluded):
-        inner = faiss.IDSelectorBatch(np.ascontiguousarray(excluded, np.int64))
-        selector = faiss.IDSelectorNot(inner)
-        keep += [inner, selector]
-    made: Any = faiss.SearchParameters  # its stub lacks the keyword
-    return None if selector is None else made(sel=selector)

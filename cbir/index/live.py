@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
 
-from cbir.index.faiss_index import FaissIndex, sort_hits
+import numpy as np
+from numpy.typing import NDArray
+
+from cbir.index.exact import BLOCK, exact_scores, nearest
+from cbir.index.faiss_index import FaissIndex, one_thread, sort_hits
 from cbir.types import Ids, Vectors
+
+VectorsOf = Callable[[Ids], Vectors]
+"""Ids int64 (n,), rising, → their embeddings float32 (n, d) from what is stored; NaN: not there."""
+
+FEW = 200
+"""So few allowed images are compared one by one, from their stored features. Of more, all codes are
+looked at: 1 ms for 3,000 images where reading the features of 1,000 takes 20."""
+SPARSE = 0.25
+"""Below this share of allowed images, a graph or lists would be searched mostly in vain: the codes
+of all allowed ones are looked at instead."""
+QUERIES = 64
+"""Queries that are searched at a time: bounds the memory that candidates take."""
+SEVERAL = 8
+"""Queries at once from which on a search that is not exact uses all cores."""
+FACTOR = 16
+"""Candidates per hit of the kind `pq`, where nothing was measured."""
+
+
+def _nothing(ids: Ids) -> Vectors:
+    raise LookupError("an index that is not exact needs the vectors that its codes stand for")
 
 
 class LiveIndex:
     """A base that is not changed, a delta that is searched exactly, and a mask.
 
-    `seq` is the catalog's seq up to which all of it is true.
+    `seq` is the catalog's seq up to which all of it is true. Where the base is not exact, it names
+    candidates, and `vectors_of` decides: scores are exact cosines for every kind. `factor`: how
+    many candidates are taken for each hit, at least.
     """
 
-    def __init__(self, base: FaissIndex, seq: int) -> None:
+    def __init__(
+        self, base: FaissIndex, seq: int, vectors_of: VectorsOf = _nothing, factor: int = 0
+    ) -> None:
         self.base = base
         self.delta = FaissIndex(base.dims)
         self.seq = seq
+        self.factor = factor or (FACTOR if base.kind == "pq" else 2)
+        self._vectors_of = vectors_of
         self._masked: Ids = np.empty(0, np.int64)
         self._base_ids = np.sort(base.ids())
 
@@ -34,6 +66,11 @@ class LiveIndex:
         """Changes that the base does not hold: delta rows and masked rows."""
         return len(self.delta) + len(self._masked)
 
+    @property
+    def masked(self) -> Ids:
+        """Ids of the base that are not true any more, int64 (m,)."""
+        return self._masked
+
     def update(self, removed: Ids, ids: Ids, vectors: Vectors, seq: int) -> None:
         """Take in the changes up to `seq`: ids that went, and new or changed rows.
 
@@ -49,23 +86,116 @@ class LiveIndex:
     def search(
         self, queries: Vectors, k: int, allowed: Ids | None = None, excluded: Ids | None = None
     ) -> tuple[Vectors, Ids]:
-        """See `VectorStore.search`."""
-        hidden = self._masked if excluded is None else np.union1d(self._masked, excluded)
-        old = self.base.search(queries, k, allowed, hidden)
+        """See `VectorStore.search`: as many hits as are allowed, up to k, whatever the kind."""
+        hidden = self._masked
+        if excluded is not None:
+            hidden = np.union1d(hidden, excluded) if len(hidden) else np.sort(excluded)
+        if self.base.exact:
+            old = self.base.search(queries, k, allowed, hidden)
+        else:
+            # Threads gain nothing for few queries, and wait for each other where others compute.
+            with one_thread() if len(queries) < SEVERAL else nullcontext():
+                old = self._approximate(queries, k, allowed, hidden)
         new = self.delta.search(queries, k, allowed, excluded)
         scores, ids = sort_hits(
             np.concatenate((old[0], new[0]), axis=1), np.concatenate((old[1], new[1]), axis=1)
         )
         return scores[:, :k], ids[:, :k]
 
+    def _approximate(
+        self, queries: Vectors, k: int, allowed: Ids | None, hidden: Ids
+    ) -> tuple[Vectors, Ids]:
+        """The base's share of a search, where it is not exact.
+
+        Few allowed images are compared one by one; of a small share, all codes are looked at; else
+        the graph or the lists name candidates, with more effort the fewer are allowed; where these
+        turn out too few, all codes do.
+        """
+        wanted, left = self._wanted(allowed, hidden)
+        k = min(k, left)
+        fetch = min(left, max(self.factor * k, k + 32))
+        if k == 0 or not len(queries):
+            empty = (len(queries), k)
+            return np.full(empty, -np.inf, np.float32), np.full(empty, -1, np.int64)
+        if left <= FEW or 2 * fetch >= left:
+            if wanted is None:
+                wanted = self._base_ids[~_among(self._base_ids, hidden)]
+            return nearest(queries, k, self._blocks(wanted))
+        scale = math.inf if left < SPARSE * len(self.base) else len(self.base) / left
+        parts = [
+            self._rescored(queries[at : at + QUERIES], k, fetch, (wanted, hidden), scale)
+            for at in range(0, len(queries), QUERIES)
+        ]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def _wanted(self, allowed: Ids | None, hidden: Ids) -> tuple[Ids | None, int]:
+        """The allowed ids that the base holds (None: all but the hidden ones), and how many."""
+        if allowed is None:
+            return None, len(self._base_ids) - int(_among(hidden, self._base_ids).sum())
+        wanted = np.sort(allowed[_among(allowed, self._base_ids)])
+        wanted = wanted[~_among(wanted, hidden)]
+        return wanted, len(wanted)
+
+    def _rescored(
+        self,
+        queries: Vectors,
+        k: int,
+        fetch: int,
+        among: tuple[Ids | None, Ids],
+        scale: float,
+    ) -> tuple[Vectors, Ids]:
+        """Candidates by the base's codes, ordered by the vectors themselves."""
+        wanted, hidden = among
+        excluded = hidden if wanted is None else None
+        _, ids = self.base.search(queries, fetch, wanted, excluded, scale)
+        short = (ids[:, :k] < 0).any(axis=1)
+        if short.any() and not math.isinf(scale):
+            _, more = self.base.search(queries[short], fetch, wanted, excluded, math.inf)
+            ids[short] = more
+        known, places = np.unique(ids, return_inverse=True)
+        places = places.reshape(ids.shape)
+        none = int(np.searchsorted(known, 0))  # -1, where it is there, comes first
+        scores = exact_scores(queries, self._vectors_of(known[none:]), places - none)
+        lost = np.isnan(scores)
+        return sort_hits(np.where(lost, -np.inf, scores), np.where(lost, -1, ids))
+
+    def _blocks(self, ids: Ids) -> list[tuple[Ids, Callable[[], Vectors]]]:
+        """Ids in blocks, each with what reads its vectors."""
+        return [
+            (block, lambda block=block: self._vectors_of(block))  # type: ignore[misc]
+            for block in (ids[at : at + BLOCK] for at in range(0, len(ids), BLOCK))
+        ]
+
     def merged(self) -> FaissIndex:
-        """Base, delta and mask as one index, rows in the order of their ids."""
-        ids = np.concatenate((self.base.ids(), self.delta.ids()))
-        vectors = np.concatenate((self.base.vectors(), self.delta.vectors()))
-        keep = np.ones(len(ids), bool)
-        keep[: len(self.base)] = ~np.isin(self.base.ids(), self._masked)
-        ids, vectors = ids[keep], vectors[keep]
+        """Base, delta and mask as one exact index, rows in the order of their ids.
+
+        Of a base that is not exact, the vectors are those that are stored.
+        """
+        base_ids = self.base.ids()
+        kept = np.isin(base_ids, self._masked, invert=True)
+        if self.base.exact:
+            ids, vectors = base_ids[kept], self.base.vectors()[kept]
+        else:
+            ids = np.sort(base_ids[kept])
+            vectors = self._vectors_of(ids)
+        ids = np.concatenate((ids, self.delta.ids()))
+        vectors = np.concatenate((vectors, self.delta.vectors()))
         order = np.argsort(ids)
         whole = FaissIndex(self.dims)
         whole.add(ids[order], vectors[order])
         return whole
+
+    def folded(self) -> FaissIndex:
+        """The base itself, changed: what is masked taken out, the delta added. This object is of
+        no use afterwards."""
+        self.base.remove(self._masked)
+        self.base.add(self.delta.ids(), self.delta.vectors())
+        return self.base
+
+
+def _among(ids: Ids, rising: Ids) -> NDArray[np.bool_]:
+    """Which of these ids are among the rising ones: a look-up for few of them, a table for many."""
+    if len(ids) * 16 > len(rising):
+        return np.isin(ids, rising)
+    places = np.minimum(np.searchsorted(rising, ids), len(rising) - 1)
+    return np.asarray(rising[places] == ids, bool)

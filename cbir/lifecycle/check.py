@@ -22,6 +22,11 @@ from cbir.types import Ids
 
 UNIT_TOLERANCE = 1e-3
 EXAMPLES = 5
+BLOCK = 4096
+CODE_COSINE = {"hnsw": 0.5, "ivf": 0.5, "pq": 0.25}
+"""The least cosine of a code to its vector. Usual are .99 for one byte a dimension, .6 and more for
+one bit; less where images came that are unlike those the codes were made for. Vectors of two
+pictures are near 0, unless nothing was subtracted from their features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +249,15 @@ def _derived_faults(catalog: Catalog) -> Iterator[Fault]:
 def _vector_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Fault]:
     """Whether the searchable vectors are finite, of unit length, and those of the catalog."""
     base: FaissIndex = state.live.base
-    whole = state.live.merged()
-    ids, vectors = whole.ids(), whole.vectors()
     base_ids = base.ids()
     if len(np.unique(base_ids)) != len(base_ids):
         values, counts = np.unique(base_ids, return_counts=True)
         yield _vectors("FAISS ids twice", values[counts > 1], remedy)
+    if not base.exact:
+        yield from _code_faults(catalog, state, remedy)
+        return
+    whole = state.live.merged()
+    ids, vectors = whole.ids(), whole.vectors()
     lengths = np.linalg.norm(vectors, axis=1)
     # Also true for NaN. A zero row is no fault: a feature that is the gallery's mean, or a picture
     # that the network has no answer to, has no direction.
@@ -264,6 +272,32 @@ def _vector_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Faul
     far = np.abs(vectors[np.argsort(ids)] - expected).max(axis=1, initial=0) > UNIT_TOLERANCE
     if far.any():
         yield _vectors("FAISS vectors not those of the features", known[far], remedy)
+
+
+def _code_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Fault]:
+    """The same of an index that is not exact: whether its codes stand for the stored features.
+
+    Its rows are decoded all at once, features read in blocks. A code is lossy: what counts is its
+    angle to the vector.
+    """
+    base, masked = state.live.base, state.live.masked
+    ids, rows = base.ids(), base.vectors()
+    order = np.argsort(ids, kind="stable")
+    order = order[np.isin(ids[order], masked, invert=True)]
+    off = np.setxor1d(np.union1d(ids[order], state.live.delta.ids()), catalog.ids())
+    if len(off):
+        yield _vectors("FAISS ids not those of the catalog", off, remedy)
+        return
+    least, far = CODE_COSINE[base.kind], [np.empty(0, np.int64)]
+    for at in range(0, len(order), BLOCK):
+        block = order[at : at + BLOCK]
+        expected = state.stored.vectors_of(ids[block])
+        lengths = np.linalg.norm(rows[block], axis=1) * np.linalg.norm(expected, axis=1)
+        cosines = np.einsum("nd,nd->n", rows[block], expected) / np.maximum(lengths, 1e-12)
+        far.append(ids[block][~((cosines >= least) | (np.abs(expected).max(axis=1) == 0))])
+    wrong = np.concatenate(far)
+    if len(wrong):
+        yield _vectors("FAISS vectors not those of the features", wrong, remedy)
 
 
 def _vectors(kind: str, ids: Ids, remedy: str) -> Fault:

@@ -158,6 +158,7 @@ def info(index: str) -> dict[str, object]:
             "feature_dims": row.feature_dims if row else None,
             "generation": generation.id if generation else None,
             "index_spec": json.loads(generation.spec) if generation else None,
+            "search": catalog.made(generation.id) if generation else None,
             "fitted_on": generation.fitted if generation else None,
             "created": generation.created if generation else None,
             "without_feature": len(unembedded),

@@ -9,7 +9,8 @@ it depends on what is in the gallery, and not on the order in which it came.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -17,13 +18,18 @@ from cbir.catalog import CatalogWriter, EmbedderRow, Generation
 from cbir.config import IndexSpec
 from cbir.embed.projection import FIT_AT, SAMPLE, Projection, fit, sample_rows
 from cbir.index import (
-    DerivedFile,
     FaissIndex,
+    Made,
+    Wanted,
+    build,
     derived_files,
+    folded,
+    plan,
     prune_derived,
+    replan,
     write_derived,
 )
-from cbir.query.state import load_state
+from cbir.query.state import State, StoredVectors, load_state, read_projection
 from cbir.types import Vectors
 
 GROWTH = 1.25
@@ -32,23 +38,33 @@ KEEP_SHARE = 0.8
 to and fro while it stays about there."""
 PENDING_SHARE = 0.01
 """A derived file is made anew when more than this share of the gallery has changed since."""
+DEAD_SHARE = 0.2
+"""A graph is built again when more than this share of its rows is dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What `refresh` did: the live generation, whether it is new, on how many it is fitted."""
+    """What `refresh` did: the live generation, whether it is new, on how many it is fitted.
+
+    `made` is what was made and measured of the search index, None where that is not known.
+    """
 
     generation: int
     new: bool
     fitted: int
     dims: int
     written: bool
+    made: Made | None = None
 
 
-def refresh(catalog: CatalogWriter, *, refit: bool = False, rebuild: bool = False) -> Refreshed:
+def refresh(
+    catalog: CatalogWriter, *, refit: bool = False, rebuild: bool = False, reindex: bool = False
+) -> Refreshed:
     """Bring the derived state up to date with the catalog.
 
-    `refit` fits the projection again, `rebuild` makes the FAISS file again, in any case.
+    `refit` fits the projection again, `rebuild` makes the FAISS file again, in any case; `reindex`
+    makes a generation of the same projection and calibration whose search index is planned, built
+    and tuned again.
     """
     spec = IndexSpec.from_dict(catalog.setting("index_spec") or {})
     row = catalog.embedder()
@@ -60,9 +76,12 @@ def refresh(catalog: CatalogWriter, *, refit: bool = False, rebuild: bool = Fals
     fitting = spec.projection == "pca" and len(hashes) >= (
         KEEP_SHARE * FIT_AT if fitted else FIT_AT
     )
-    if live is not None and not refit and not _outdated(live, spec, row, len(hashes), fitting):
+    if live is None or refit or _outdated(live, spec, row, len(hashes), fitting):
+        made = begin(catalog, row, spec, fitting)
+    elif reindex or _search(IndexSpec.from_dict(json.loads(live.spec))) != _search(spec):
+        made = _begin_alike(catalog, live, row, spec)
+    else:
         return derive(catalog, live, rebuild)
-    made = begin(catalog, row, spec, fitting)
     with catalog.writing():
         catalog.make_live(made.generation)
     tidy(catalog)
@@ -91,8 +110,21 @@ def begin(
             len(hashes) if projection is not None else 0,
         )
     used = projection or Projection.none(row.feature_dims)
-    _build(catalog, number, row, used)
-    return Refreshed(number, True, len(hashes) if projection else 0, used.dims, True)
+    made = _build(catalog, number, StoredVectors(catalog, row, used), spec)
+    return Refreshed(number, True, len(hashes) if projection else 0, used.dims, True, made)
+
+
+def _begin_alike(
+    catalog: CatalogWriter, live: Generation, row: EmbedderRow, spec: IndexSpec
+) -> Refreshed:
+    """As `begin`, with the projection and the calibration of the live generation: only its search
+    index is made otherwise."""
+    with catalog.writing():
+        number = catalog.begin_generation(row.id, spec.canonical(), live.projection, live.fitted)
+        catalog.set_calibration(number, catalog.calibration(live.id))
+    projection = read_projection(live, row)
+    made = _build(catalog, number, StoredVectors(catalog, row, projection), spec)
+    return Refreshed(number, True, live.fitted, projection.dims, True, made)
 
 
 def tidy(catalog: CatalogWriter) -> None:
@@ -104,13 +136,19 @@ def tidy(catalog: CatalogWriter) -> None:
 
 def _outdated(live: Generation, spec: IndexSpec, row: EmbedderRow, n: int, fitting: bool) -> bool:
     """Whether another projection is due."""
-    if IndexSpec.from_dict(json.loads(live.spec)) != spec:
+    stored = IndexSpec.from_dict(json.loads(live.spec))
+    if (stored.dims, stored.projection, stored.seed) != (spec.dims, spec.projection, spec.seed):
         return True
     if live.embedder != row.id:
         return True
     if fitting != (live.projection is not None):
         return True
     return fitting and n >= GROWTH * live.fitted
+
+
+def _search(spec: IndexSpec) -> Wanted:
+    """What a spec asks of the search index."""
+    return Wanted(spec.kind, spec.recall, spec.memory, spec.latency_ms)
 
 
 def _sample(catalog: CatalogWriter, row: EmbedderRow, contents: object) -> Vectors:
@@ -123,20 +161,36 @@ def _sample(catalog: CatalogWriter, row: EmbedderRow, contents: object) -> Vecto
     return np.asarray(features[order[np.searchsorted(ids[order], wanted)]], np.float32)
 
 
-def _build(
-    catalog: CatalogWriter, generation: int, row: EmbedderRow, projection: Projection
-) -> DerivedFile:
-    """Make the FAISS file of a generation from all stored features."""
-    store = FaissIndex(projection.dims)
+def _build(catalog: CatalogWriter, generation: int, source: StoredVectors, spec: IndexSpec) -> Made:
+    """Plan, build, tune and write the FAISS file of a generation from all stored features."""
+    wanted = _search(spec)
     with catalog.reading():
         seq = catalog.seq
-        for ids, features in catalog.features(row):
-            store.add(ids, projection.apply(features))
-    return write_derived(catalog.index, generation, seq, store)
+        dims = source.projection.dims
+        planned = plan(len(source.ids()), dims, wanted)
+        store, made = build(source, dims, planned, wanted, spec.seed)
+    return _write(catalog, generation, seq, store, made)
+
+
+def _write(
+    catalog: CatalogWriter, generation: int, seq: int, store: FaissIndex, made: Made
+) -> Made:
+    """Write a derived file, then what was made and measured. A kill between the two leaves notes
+    of another file, at worst of another kind: then `derive` builds again."""
+    file = write_derived(catalog.index, generation, seq, store)
+    size = os.path.getsize(file.path) / max(1, len(store))
+    made = replace(made, bytes_per_vector=round(size, 1))
+    with catalog.writing():
+        catalog.put_made(generation, asdict(made))
+    return made
 
 
 def derive(catalog: CatalogWriter, live: Generation, rebuild: bool = False) -> Refreshed:
-    """Bring a generation's FAISS file up to date where enough has changed."""
+    """Bring a generation's FAISS file up to date where enough has changed.
+
+    An exact one is merged; another takes changes in, and is built again where they are too many for
+    it, or where the gallery's size asks for another kind.
+    """
     notes: list[str] = []
     with catalog.reading():
         state = load_state(catalog, notes, live.id)
@@ -144,10 +198,39 @@ def derive(catalog: CatalogWriter, live: Generation, rebuild: bool = False) -> R
     current = [f for f in derived_files(catalog.index) if f.generation == live.id]
     missing = not current or bool(notes)
     due = state.live.pending > PENDING_SHARE * max(1, len(state.live.base))
-    if rebuild and state.embedder is not None:
-        _build(catalog, live.id, state.embedder, state.projection)
-    elif missing or due:
-        write_derived(catalog.index, live.id, state.live.seq, state.live.merged())
+    made = state.made
+    known = made is None or made.kind == state.live.base.kind
+    written = rebuild or missing or due or not known
+    if written and state.embedder is not None:
+        spec = IndexSpec.from_dict(json.loads(live.spec))
+        if rebuild or missing or not known or _stale(state, spec):
+            made = _build(catalog, live.id, state.stored, spec)
+        else:
+            made = _fold(catalog, state, spec)
     tidy(catalog)
-    written = rebuild or missing or due
-    return Refreshed(live.id, False, live.fitted, state.projection.dims, written)
+    return Refreshed(live.id, False, live.fitted, state.projection.dims, written, made)
+
+
+def _stale(state: State, spec: IndexSpec) -> bool:
+    """Whether changes are too many to be taken in, or ask for another kind."""
+    base, made, n = state.live.base, state.made, len(state.live)
+    if replan(base.kind, n, base.dims, _search(spec)).kind != base.kind:
+        return True
+    if made is None:
+        return not base.exact
+    gone = base.dead + len(state.live.masked)
+    if base.kind == "hnsw" and gone > DEAD_SHARE * (len(base) + base.dead):
+        return True
+    return not base.exact and n >= 2 * made.images
+
+
+def _fold(catalog: CatalogWriter, state: State, spec: IndexSpec) -> Made | None:
+    """Write a derived file that has the changes in it, measured as it was."""
+    live, made = state.live, state.made
+    if made is None:
+        write_derived(catalog.index, state.generation.id, live.seq, live.merged())
+        return None
+    planned = replan(live.base.kind, len(live), live.dims, _search(spec))
+    with catalog.reading():
+        store, made = folded(live, state.stored, replace(made, reason=planned.reason), spec.seed)
+    return _write(catalog, state.generation.id, live.seq, store, made)

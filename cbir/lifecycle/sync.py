@@ -81,6 +81,7 @@ class SyncOptions:
     metadata      CSV with a column `path`, and others to be stored
     spec          how derived state is made; None: as before
     refit         fit the projection again in any case
+    reindex       plan, build and tune the search index again in any case
     calibrate     afterwards, where it is due, fit how scores become matches
     max_pixels    pictures that would hold more pixels in memory are refused
     batch_size    images embedded at a time; a kill loses two batches at most
@@ -96,6 +97,7 @@ class SyncOptions:
     max_pixels: int | None = None
     batch_size: int = 32
     recheck: frozenset[int] = frozenset()
+    reindex: bool = False
 
 
 @dataclass(slots=True)
@@ -241,7 +243,9 @@ class _Sync:
         self._describe()
         self.progress.stage("deriving")
         with self.report.stages.timed("derive_s"):
-            self.report.derived = refresh(self.catalog, refit=self.options.refit)
+            self.report.derived = refresh(
+                self.catalog, refit=self.options.refit, reindex=self.options.reindex
+            )
         self.report.images = self.catalog.count()
         if self.options.calibrate and calibration_due(self.catalog):
             self._calibrate()

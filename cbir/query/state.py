@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,19 +10,61 @@ import numpy as np
 from cbir.catalog import Catalog, EmbedderRow, Generation
 from cbir.embed.projection import Projection
 from cbir.errors import IndexDamagedError
-from cbir.index import DerivedFileError, FaissIndex, LiveIndex, derived_files, read_derived
+from cbir.index import (
+    DerivedFileError,
+    FaissIndex,
+    LiveIndex,
+    Made,
+    derived_files,
+    read_derived,
+)
 from cbir.query.match import Calibration
 from cbir.types import Ids, Vectors
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVectors:
+    """The embeddings of a gallery from its stored features: an `index.builder.Source`."""
+
+    catalog: Catalog
+    embedder: EmbedderRow | None
+    projection: Projection
+
+    def ids(self) -> Ids:
+        """Ids of all images that have a feature, int64 (n,), rising."""
+        if self.embedder is None:
+            return np.empty(0, np.int64)
+        return self.catalog.with_feature(self.embedder.id)
+
+    def vectors_of(self, ids: Ids) -> Vectors:
+        """The embeddings of rising ids, float32 (n, d); NaN where no feature is stored."""
+        found = np.full((len(ids), self.projection.dims), np.nan, np.float32)
+        for block, vectors in self._read(ids.tolist()):
+            found[np.searchsorted(ids, block)] = vectors
+        return found
+
+    def blocks(self) -> Iterator[tuple[Ids, Vectors]]:
+        """All ids and embeddings, 4,096 at most at a time, by id."""
+        return self._read(None)
+
+    def _read(self, ids: Sequence[int] | None) -> Iterator[tuple[Ids, Vectors]]:
+        if self.embedder is not None:
+            for block, features in self.catalog.features(self.embedder, ids):
+                yield block, self.projection.apply(features)
+
+
 @dataclass(slots=True)
 class State:
-    """One generation, searchable: all parts belong together."""
+    """One generation, searchable: all parts belong together; `stored` is what its vectors are
+    made of."""
 
     generation: Generation
     embedder: EmbedderRow | None
     projection: Projection
     live: LiveIndex
+    stored: StoredVectors
+    made: Made | None = None
+    """What was made and measured of its derived file; None where that is not known."""
     calibration: Calibration | None = None
     uncalibrated: str = ""
     """What is wrong with the stored calibration, where it is not used."""
@@ -46,11 +88,14 @@ def load_state(
     embedder = catalog.embedder_of(generation)
     projection = read_projection(generation, embedder)
     base, seq = _base(catalog, generation, notes if notes is not None else [])
+    made = Made.from_dict(catalog.made(generation.id) or {})
+    stored = StoredVectors(catalog, embedder, projection)
     if base is None:
         live = LiveIndex(FaissIndex(projection.dims), -1)
     else:
-        live = LiveIndex(base, seq)
-    state = State(generation, embedder, projection, live)
+        known = made is not None and made.kind == base.kind
+        live = LiveIndex(base, seq, stored.vectors_of, made.factor if made and known else 0)
+    state = State(generation, embedder, projection, live, stored, made)
     catch_up(catalog, state)
     _calibrate(catalog, state)
     return state

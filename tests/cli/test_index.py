@@ -302,3 +302,57 @@ def test_the_profile_says_where_the_time_went(
     assert again["run_by"] == "" and again["stages"]["embed_s"] == again["stages"]["decode_s"] == 0
     assert set(again["stages"]) == {"scan_s", "decode_s", "embed_s", "write_s", "derive_s",
                                     "wait_for_decode_s", "wait_for_embed_s"}  # fmt: skip
+
+
+def test_the_kind_of_search_is_chosen_and_said(own: Sample, command: Run) -> None:
+    """18 images are too few for a graph: that is said, and the wish stays for when there are."""
+    before = json.loads(command("info", "-i", own.index, "--json").out)
+    assert before["search"]["asked"] == "auto" and before["search"]["kind"] == "flat"
+    done = command("index", "-i", own.index, "--kind", "hnsw", "--recall", "0.9",
+                   "--memory", "1.5 GB", "--latency", "3", "--json")  # fmt: skip
+    found = json.loads(done.out)
+    assert done.code == 0 and found["embedded"] == 0 and found["search"]["asked"] == "hnsw"
+    after = json.loads(command("info", "-i", own.index, "--json").out)
+    assert after["generation"] == before["generation"] + 1
+    spec = after["index_spec"]
+    assert (spec["kind"], spec["recall"], spec["latency_ms"]) == ("hnsw", 0.9, 3)
+    assert spec["memory"] == 3 << 29
+    text = command("info", "-i", own.index).out
+    assert "flat (exact; " in text and "hnsw was asked for; it takes 1,000 images" in text
+    assert command("query", own.view("moon"), "-i", own.index, "-k", "3").code == 0
+
+
+def test_reindex_makes_a_generation_without_embedding(own: Sample, command: Run) -> None:
+    before = json.loads(command("info", "-i", own.index, "--json").out)
+    found = json.loads(command("index", "-i", own.index, "--reindex", "--json").out)
+    assert found["embedded"] == 0 and found["generation"] == before["generation"] + 1
+    assert found["calibrated"] is None and found["search"]["kind"] == "flat"
+    assert json.loads(command("index", "-i", own.index, "--json").out)["generation"] == (
+        found["generation"])  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf", "pq", "flat"])
+def test_each_kind_answers_a_query(
+    own: Sample, command: Run, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cbir.index.planner.LEAST", 10)
+    monkeypatch.setattr("cbir.index.live.FEW", 2)
+    exact = command("query", own.view("moon"), "-i", own.index, "--json").out
+    assert command("index", "-i", own.index, "--kind", kind).code == 0
+    text = command("info", "-i", own.index).out
+    assert f"search       {kind} (" in text and "bytes an image" in text
+    found = command("query", own.view("moon"), "-i", own.index, "--json").out
+    ours, theirs = (json.loads(out)["hits"] for out in (found, exact))
+    assert [hit["path"] for hit in ours] == [hit["path"] for hit in theirs]
+    assert np.allclose([hit["score"] for hit in ours], [hit["score"] for hit in theirs], atol=1e-5)
+    assert command("check", "-i", own.index).code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--memory", "much"), ("--memory", "0"), ("--memory", "GB"), ("--memory", "2XB"),
+     ("--recall", "0"), ("--recall", "1.5"), ("--latency", "0"), ("--kind", "tree")],
+)  # fmt: skip
+def test_search_options_that_do_not_fit(own: Sample, command: Run, option: str, value: str) -> None:
+    done = command("index", "-i", own.index, option, value)
+    assert done.code == 2 and option in done.err

@@ -239,7 +239,7 @@ def test_by_another_metric_and_baseline(classes: Path, tmp_path: Path) -> None:
             assert row.difference[0] == pytest.approx(gain)
             assert row.difference[1] <= row.difference[0] <= row.difference[2]
     assert not any(math.isnan(v) for row in found.rows for v in row.values.values())
-    assert IndexSpec(3) in {row.spec for row in found.rows}
+    assert IndexSpec(3, kind="flat") in {row.spec for row in found.rows}
 
 
 def test_one_that_learns_is_fitted_once_and_goes_on(classes: Path, tmp_path: Path) -> None:

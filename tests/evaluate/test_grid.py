@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from cbir.config import EmbedderSpec, IndexKind, IndexSpec, ProjectionKind, ResizePolicy
+from cbir.config import ComparedKind, EmbedderSpec, IndexSpec, ProjectionKind, ResizePolicy
 from cbir.embed.pooling import POOLINGS
 from cbir.errors import EmbedderError, UsageError
 from cbir.evaluate import CLASSICAL, Axes, Fittable, at_hand, grid
@@ -33,10 +33,10 @@ def test_the_product_of_all_axes_and_the_floor() -> None:
 
 def test_every_value_of_every_registry_is_taken() -> None:
     axes = Axes((LITE0,), get_args(ResizePolicy), (224, 320), tuple(POOLINGS),
-                projections=get_args(ProjectionKind), kinds=get_args(IndexKind))  # fmt: skip
+                projections=get_args(ProjectionKind), kinds=get_args(ComparedKind))  # fmt: skip
     count = len(get_args(ResizePolicy)) * 2 * len(POOLINGS) * len(get_args(ProjectionKind))
-    assert len(names(axes)) == count * len(get_args(IndexKind)) + 1
-    assert set(STORES) == set(get_args(IndexKind))
+    assert len(names(axes)) == count * len(get_args(ComparedKind)) + 1
+    assert set(STORES) == set(get_args(ComparedKind))
     for name in CLASSICAL:
         made = CLASSICAL[name]()
         own = made.recipe if isinstance(made, Fittable) else made.fingerprint
@@ -88,7 +88,10 @@ def test_a_saved_embedder_is_known_by_its_folder_and_its_fingerprint(tmp_path: P
     (folder / "embedder.json").write_text(json.dumps(card))
     (saved, _) = grid(Axes((str(folder),), ("squash", "pad")))
     assert (saved.spec, saved.identity) == (spec, "f" * 32)
-    assert saved.system(IndexSpec(64)) == f"mine ({LITE0}), pca 64" and saved.group == saved.name
+    assert (
+        saved.system(IndexSpec(64, kind="flat")) == f"mine ({LITE0}), pca 64"
+        and saved.group == saved.name
+    )
 
 
 def test_the_default_is_first_of_what_is_at_hand() -> None:

@@ -69,7 +69,7 @@ def values_of(axis: str) -> tuple[str, ...]:
     known = {
         "resize": get_args(config.ResizePolicy),
         "projection": get_args(config.ProjectionKind),
-        "index-kind": get_args(config.IndexKind),
+        "index-kind": get_args(config.ComparedKind),
         "pooling": tuple(POOLINGS),
     }
     return known[axis]

@@ -1,0 +1,105 @@
+"""Index kind `hnsw`: a graph of near neighbours over vectors of one byte a dimension.
+
+Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical
+navigable small world graphs (TPAMI 2018).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import faiss
+import numpy as np
+
+from cbir.index.flat import mapped_ids
+from cbir.index.ivf import widen
+from cbir.types import Ids, Vectors
+
+LINKS = 16
+"""Neighbours of a node on each level above the lowest, which has twice as many (M)."""
+BUILD_EFFORT = 80
+"""efConstruction."""
+_FAISS: Any = faiss  # its stub lacks some of it
+MOST = 2048
+"""efSearch, at most: beyond, a scan of all rows is as quick."""
+
+
+class Hnsw:
+    """`IndexIDMap2(IndexHNSWSQ)`. A row cannot be taken out: its id becomes -1 - id, and it stays
+    as a stepping stone until the graph is built again."""
+
+    name = "hnsw"
+    exact = False
+    knob = "efSearch"
+
+    def make(self, dims: int, lists: int) -> Any:
+        """See `Kind.make`."""
+        graph = _FAISS.IndexHNSWSQ(
+            dims, faiss.ScalarQuantizer.QT_8bit, LINKS, faiss.METRIC_INNER_PRODUCT
+        )
+        graph.hnsw.efConstruction = BUILD_EFFORT
+        made = faiss.IndexIDMap2(graph)
+        made.own_fields = True
+        graph.this.disown()
+        return made
+
+    def train(self, index: Any, rows: Vectors) -> None:
+        """See `Kind.train`."""
+        index.train(rows)
+        graph: Any = faiss.downcast_index(index.index)
+        codes: Any = faiss.downcast_index(graph.storage)
+        widen(codes.sq, index.d)
+
+    def holds(self, index: Any) -> bool:
+        """See `Kind.holds`."""
+        return isinstance(index, faiss.IndexIDMap2) and isinstance(
+            faiss.downcast_index(index.index), faiss.IndexHNSWSQ
+        )
+
+    def ids(self, index: Any) -> Ids:
+        """See `Kind.ids`."""
+        return mapped_ids(index)
+
+    def remove(self, index: Any, ids: Ids) -> int:
+        """See `Kind.remove`: the rows are dead from now on."""
+        found = mapped_ids(index)
+        gone = np.isin(found, ids) & (found >= 0)
+        found[gone] = -1 - found[gone]
+        faiss.copy_array_to_vector(found, index.id_map)
+        index.construct_rev_map()
+        return int(gone.sum())
+
+    def effort(self, index: Any, value: int | None = None) -> int:
+        """See `Kind.effort`: efSearch."""
+        graph: Any = faiss.downcast_index(index.index)
+        if value is not None:
+            graph.hnsw.efSearch = value
+        return int(graph.hnsw.efSearch)
+
+    def most(self, index: Any) -> int:
+        """See `Kind.most`."""
+        return max(1, min(MOST, int(index.ntotal)))
+
+    def search(
+        self, index: Any, queries: Vectors, k: int, selector: Any, scale: float
+    ) -> tuple[Vectors, Ids]:
+        """See `Kind.search`; every row: all stored codes, without the graph."""
+        if not math.isinf(scale):
+            wide = min(MOST, math.ceil(scale * self.effort(index)))
+            parameters = _FAISS.SearchParametersHNSW(efSearch=max(k, wide), sel=selector)
+            scores, ids = index.search(queries, k, params=parameters)
+            return scores, ids
+        graph: Any = faiss.downcast_index(index.index)
+        codes = faiss.downcast_index(graph.storage)
+        inner = None if selector is None else faiss.IDSelectorTranslated(index.id_map, selector)
+        scores, rows = codes.search(
+            queries, k, params=None if inner is None else _FAISS.SearchParameters(sel=inner)
+        )
+        return scores, np.where(rows < 0, -1, mapped_ids(index)[rows])
+
+    def decode(self, index: Any) -> Vectors:
+        """See `Kind.decode`."""
+        n = int(index.ntotal)
+        rows = index.index.reconstruct_n(0, n) if n else np.empty((0,))
+        return np.asarray(rows, np.float32).reshape(n, index.d)

@@ -1,0 +1,257 @@
+"""An index of each kind through its whole life: made, asked, changed, checked, mended, changed in
+kind."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cbir.catalog import Catalog
+from cbir.config import IndexSpec
+from cbir.errors import OperationFailedError
+from cbir.index import KINDS, derived_files, read_derived, write_derived
+from cbir.lifecycle import info, refresh
+from cbir.lifecycle.edit import export_vectors
+from cbir.query import Index, load_state
+from tests.conftest import GridEmbedder, picture
+from tests.lifecycle.helpers import run
+from tests.lifecycle.test_check import faults, mend
+from tests.lifecycle.test_generations import DIMS, Gallery, clustered
+
+APPROXIMATE = [name for name, kind in KINDS.items() if not kind.exact]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds can be had for a dozen images, and even so few are searched by them."""
+    monkeypatch.setattr("cbir.index.planner.LEAST", 10)
+    monkeypatch.setattr("cbir.index.live.FEW", 3)
+
+
+def of_kind(kind: str, path: Path, n: int = 1500) -> Gallery:
+    gallery = Gallery(path)
+    with gallery.writer.writing():
+        spec = IndexSpec(dims=12, kind=kind, recall=0.95)  # type: ignore[arg-type]
+        gallery.writer.set("index_spec", spec.to_dict())
+    gallery.add(clustered(n, 0), 0)
+    return gallery
+
+
+def check_answers(gallery: Gallery, share: float = 0.9) -> None:
+    """What is found is, mostly, what a plain loop finds, with its scores."""
+    state = gallery.state()
+    ids = state.stored.ids()
+    vectors = state.stored.vectors_of(ids)
+    found_right = []
+    for query in state.projection.apply(clustered(40, 0)[20:40] + 0.01):
+        exact = vectors @ query
+        scores, found = state.live.search(query[None], 10)
+        assert np.allclose(scores[0], exact[np.searchsorted(ids, found[0])], atol=1e-6)
+        found_right += np.isin(ids[np.argsort(-exact)[:10]], found[0]).tolist()
+    assert np.mean(found_right) >= share
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_is_indexed_asked_and_changed(
+    kind: str, tmp_path: Path, photos: Path, grid: GridEmbedder
+) -> None:
+    index, spec = tmp_path / "index", IndexSpec(kind=kind)  # type: ignore[arg-type]
+    done = run(index, photos, grid=grid, spec=spec).derived
+    assert done is not None and done.made is not None and done.made.kind == kind
+    assert done.made.images == 12 and done.made.bytes_per_vector > 0
+    with Index(str(index), grid) as opened:
+        ranking = opened.query(str(photos / "a" / "00.png"), k=5)
+        assert len(ranking.hits) == 5 and ranking.hits[0].score <= 1
+        everything = opened.query(str(photos / "a" / "00.png"), k=50)
+        assert len(everything.hits) == 11  # all but itself
+    picture(60).save(photos / "new.png")
+    (photos / "a" / "02.png").unlink()
+    assert run(index, grid=grid).added == 1
+    with Index(str(index), grid) as opened:
+        hit = opened.query(np.asarray(picture(60)), k=1).hits[0]
+        assert hit.score > 0.999 and hit.path.endswith("new.png")
+    assert faults(index) == []
+    assert export_vectors(str(index), str(tmp_path / "v.npz")) == (12, 48)
+    with np.load(tmp_path / "v.npz") as arrays:
+        assert np.allclose(np.linalg.norm(arrays["vectors"], axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_and_figures(kind: str, tmp_path: Path) -> None:
+    gallery = of_kind(kind, tmp_path / "index")
+    done = refresh(gallery.writer)
+    assert done.made is not None and done.made.kind == kind and done.made.recall >= 0.95
+    check_answers(gallery)
+    facts = info(gallery.writer.index)
+    assert facts["search"] == gallery.writer.made(done.generation)
+    gallery.writer.close()
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_changes_are_taken_in_and_too_many_build_again(kind: str, tmp_path: Path) -> None:
+    gallery = of_kind(kind, tmp_path / "index")
+    first = refresh(gallery.writer)
+    with gallery.writer.writing() as seq:
+        gallery.writer.remove_files(seq, range(1, 101))
+    gallery.add(clustered(100, 3), 3)
+    second = refresh(gallery.writer)
+    assert second.written and not second.new and first.made is not None
+    assert second.made == replace(first.made, bytes_per_vector=second.made.bytes_per_vector)  # type: ignore[union-attr]
+    state = gallery.state()
+    assert state.live.pending == 0 and len(state.live) == 1500
+    assert state.live.base.dead == (100 if kind == "hnsw" else 0)
+    check_answers(gallery)
+    assert not [kind for kind in faults(tmp_path / "index") if kind.startswith("FAISS")]
+    with gallery.writer.writing() as seq:
+        gallery.writer.remove_files(seq, range(101, 351))  # 350 of 1,600 rows are dead by then
+    third = refresh(gallery.writer)
+    assert third.written and third.made is not None and third.made.kind == kind
+    assert gallery.state().live.base.dead == 0
+    assert third.made.images == (1250 if kind == "hnsw" else 1500)
+    check_answers(gallery)
+    with gallery.writer.writing() as seq:
+        gallery.writer.remove_files(seq, range(351, 1001))
+    fourth = refresh(gallery.writer)  # 600 images: too few for this kind
+    assert fourth.made is not None and fourth.made.kind == "flat"
+    assert fourth.made.reason == f"{kind} was asked for; it takes 1,000 images, there are 600"
+    check_answers(gallery, 1.0)
+    gallery.writer.close()
+
+
+def test_another_kind_takes_a_generation_and_keeps_projection_and_calibration(
+    tmp_path: Path,
+) -> None:
+    gallery = of_kind("flat", tmp_path / "index")
+    first = refresh(gallery.writer)
+    with gallery.writer.writing():
+        gallery.writer.set_calibration(first.generation, b"as it was")
+    before, wanted = gallery.state(), first
+    for kind in (*APPROXIMATE, "flat"):
+        with gallery.writer.writing():
+            spec = IndexSpec(dims=12, kind=kind)  # type: ignore[arg-type]
+            gallery.writer.set("index_spec", spec.to_dict())
+        done = refresh(gallery.writer)
+        assert done.new and done.generation == wanted.generation + 1 and done.fitted == 1500
+        assert done.made is not None and done.made.kind == kind
+        after = gallery.state()
+        assert after.projection.to_bytes() == before.projection.to_bytes()
+        assert gallery.writer.calibration(done.generation) == b"as it was"
+        assert not refresh(gallery.writer).new
+        wanted = done
+    again = refresh(gallery.writer, reindex=True)
+    assert again.new and again.generation == wanted.generation + 1
+    kept = {row[0] for row in gallery.writer.db.execute("SELECT id FROM generations")}
+    keys = gallery.writer.db.execute("SELECT key FROM settings WHERE key GLOB 'search:*'")
+    assert {int(key.split(":")[1]) for (key,) in keys} == kept and len(kept) == 3
+    gallery.writer.close()
+
+
+def test_auto_grows_into_another_kind_and_back(tmp_path: Path) -> None:
+    gallery = of_kind("auto", tmp_path / "index")
+    made = refresh(gallery.writer).made
+    assert made is not None and (made.kind, made.asked, made.recall) == ("flat", "auto", 1.0)
+    with gallery.writer.writing():  # a latency that 1,500 images take longer than
+        spec = IndexSpec(dims=12, latency_ms=0.003)
+        gallery.writer.set("index_spec", spec.to_dict())
+    made = refresh(gallery.writer).made
+    assert made is not None and made.kind == "hnsw" and "0.003 are allowed" in made.reason
+    with gallery.writer.writing() as seq:
+        gallery.writer.remove_files(seq, range(1, 900))
+    made = refresh(gallery.writer).made
+    assert made is not None and made.kind == "flat"
+    gallery.writer.close()
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+@pytest.mark.parametrize("damage", ["tear", "remove", "other kind", "other vectors", "foreign"])
+def test_damage_is_noticed_and_mended(kind: str, damage: str, tmp_path: Path) -> None:
+    gallery = of_kind(kind, tmp_path / "index")
+    refresh(gallery.writer)
+    gallery.writer.close()
+    file = derived_files(str(tmp_path / "index"))[-1]
+    old = read_derived(file)
+    if damage == "tear":
+        Path(file.path).write_bytes(Path(file.path).read_bytes()[:500])
+    elif damage == "remove":
+        os.remove(file.path)
+    elif damage == "other kind":  # as a kill between the file and the notes of it leaves it
+        with Catalog(str(tmp_path / "index")) as catalog:
+            state = load_state(catalog)
+            assert state is not None
+            write_derived(catalog.index, file.generation, file.seq, state.live.merged())
+    elif damage == "other vectors":
+        ids, rows = old.ids(), old.vectors()
+        old.remove(ids)
+        old.add(ids, np.roll(rows, 700, axis=0))
+        write_derived(str(tmp_path / "index"), file.generation, file.seq, old)
+    else:
+        old.add(np.array([4711], np.int64), np.eye(1, 12, dtype=np.float32))
+        write_derived(str(tmp_path / "index"), file.generation, file.seq, old)
+    expected = {
+        "tear": "FAISS file corrupt", "remove": "FAISS file missing", "other kind": None,
+        "other vectors": "FAISS vectors not those of the features",
+        "foreign": "FAISS ids not those of the catalog",
+    }[damage]  # fmt: skip
+    found = [fault for fault in faults(tmp_path / "index") if fault.startswith("FAISS")]
+    assert found == ([] if expected is None else [expected])
+    if damage == "other kind":
+        from cbir.lifecycle.sync import writing
+
+        with writing(str(tmp_path / "index")) as catalog:
+            done = refresh(catalog)
+            assert done.written and done.made is not None and done.made.kind == kind
+    else:
+        mend(tmp_path / "index", GridEmbedder())
+    assert read_derived(derived_files(str(tmp_path / "index"))[-1]).kind == kind
+    assert not [fault for fault in faults(tmp_path / "index") if fault.startswith("FAISS")]
+
+
+def test_an_index_of_before_there_were_kinds_stays_as_it_is(tmp_path: Path) -> None:
+    gallery = of_kind("flat", tmp_path / "index")
+    refresh(gallery.writer)
+    with gallery.writer.writing():
+        gallery.writer.db.execute("DELETE FROM settings WHERE key GLOB 'search:*'")
+    before = derived_files(gallery.writer.index)
+    assert not refresh(gallery.writer).written and derived_files(gallery.writer.index) == before
+    gallery.add(clustered(30, 4), 4)
+    done = refresh(gallery.writer)
+    assert done.written and not done.new and done.made is None
+    assert info(gallery.writer.index)["search"] is None
+    check_answers(gallery, 1.0)
+    gallery.writer.close()
+
+
+def test_figures_are_plain_json(tmp_path: Path) -> None:
+    gallery = of_kind("ivf", tmp_path / "index")
+    refresh(gallery.writer)
+    facts = info(gallery.writer.index)
+    assert json.loads(json.dumps(facts))["search"]["kind"] == "ivf" and DIMS == 24
+    gallery.writer.close()
+
+
+def test_a_full_disk_leaves_the_former_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = of_kind("flat", tmp_path / "index")
+    first = refresh(gallery.writer)
+
+    def full(*_: object) -> None:
+        raise OperationFailedError("disk full")
+
+    with gallery.writer.writing():
+        gallery.writer.set("index_spec", IndexSpec(dims=12, kind="ivf").to_dict())
+    with monkeypatch.context() as patch:
+        patch.setattr("cbir.lifecycle.generations.write_derived", full)
+        with pytest.raises(OperationFailedError):
+            refresh(gallery.writer)
+    assert gallery.state().generation.id == first.generation
+    check_answers(gallery, 1.0)
+    made = refresh(gallery.writer).made
+    assert made is not None and made.kind == "ivf"
+    gallery.writer.close()
