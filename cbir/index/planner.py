@@ -26,8 +26,8 @@ _GRAPH = 2 * 16 * 4 + 24
 """Bytes of an image beside its code in `hnsw`: 32 links of the lowest level, levels, offset, id."""
 _GRAPH_S = 220e-6
 """Core-seconds of one image in a graph of 50,000, at d = 256, tuning included; it grows with the
-logarithm."""
-_LIST_S = 2e-10
+logarithm, and little with d: what takes time is to fetch codes from memory."""
+_LIST_S = 5e-11
 """Core-seconds of one image, one centroid, one dimension: training in ten rounds, assignment."""
 
 
@@ -138,7 +138,7 @@ def _build_s(kind: str, n: int, dims: int, lists: int, training: int) -> float:
     """Without reading the features, which every kind takes alike."""
     work = n * dims * 4 / BANDWIDTH
     if kind == "hnsw":
-        work += n * _GRAPH_S * dims / 256 * math.log(max(n, 2)) / math.log(50_000)
+        work += n * _GRAPH_S * (3 + dims / 256) / 4 * math.log(max(n, 2)) / math.log(50_000)
     elif lists:
         work += _LIST_S * dims * lists * (10 * training + n)
     return work / cores()
