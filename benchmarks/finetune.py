@@ -114,6 +114,8 @@ FINALISTS = (
 def recipes(data: Path, work: Path, cache: FeatureCache) -> dict[str, Any]:
     """How the default recipe was chosen."""
     first = [Way("frozen", None), Way("projection", replace(TRIAL, layers="head"))]
+    first.append(Way("head alone", replace(first[1].recipe or TRIAL, head="loss", epochs=40,
+                                           learning_rate=1e-3)))  # fmt: skip
     every = {name: Way(name, replace(TRIAL, **change)) for name, change in CHANGES.items()}
     asked = fold_tasks(data)
     title = "Recipes: class folds inside grocery's seen classes"
