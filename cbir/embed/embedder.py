@@ -168,7 +168,7 @@ class Embedder(PictureEmbedder):
         network, else Keras."""
         choice = self._choice
         if choice is None:
-            return KerasRuntime(self.model)
+            return self._by_keras()
         compiling = compiles(choice)
         devices = [] if compiling else gpus(choice)
         if devices:
@@ -181,6 +181,9 @@ class Embedder(PictureEmbedder):
                 self.notes.append(
                     f"{self.spec.backbone} is run by Keras, since it cannot be compiled: {error}."
                 )
+        return self._by_keras()
+
+    def _by_keras(self) -> Runtime:
         if self.spec.precision != "f32":
             self.notes.append(
                 f"The embedder computes in {self.spec.precision}, but is run by Keras, in f32: "

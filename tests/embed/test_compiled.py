@@ -12,6 +12,7 @@ import pytest
 from cbir.config import EmbedderSpec, RuntimeChoice, using_runtime
 from cbir.embed import Embedder, compiled_embedder, compiled_stock
 from cbir.embed.runtimes import exports
+from cbir.embed.runtimes.keras_jit import gpus
 from cbir.errors import EmbedderError, UsageError
 from tests.backbones.photos import noise
 
@@ -45,10 +46,14 @@ def test_the_compiled_one_is_the_same_embedder(tiny: Embedder, cache: Path) -> N
 def test_keras_alone_where_that_was_chosen(tiny: Embedder, cache: Path) -> None:
     with using_runtime(RuntimeChoice("openvino")):
         Embedder.from_spec(tiny.spec).features(noise(1, 32))
-    for choice in (RuntimeChoice("keras"), RuntimeChoice(device="gpu")):
-        with using_runtime(choice):
-            assert compiled_embedder(tiny.fingerprint) is None
-            assert Embedder.from_spec(tiny.spec).run_by.name == "keras on tensorflow"
+    with using_runtime(RuntimeChoice("keras")):
+        assert compiled_embedder(tiny.fingerprint) is None
+        assert Embedder.from_spec(tiny.spec).run_by.name == "keras on tensorflow"
+    with using_runtime(RuntimeChoice(device="gpu")):
+        assert compiled_embedder(tiny.fingerprint) is None
+        if not gpus(RuntimeChoice()):
+            with pytest.raises(UsageError, match="it finds none"):
+                Embedder.from_spec(tiny.spec).features(noise(1, 32))
 
 
 def test_one_that_was_just_made_is_not_compiled(tiny: Embedder, cache: Path) -> None:
