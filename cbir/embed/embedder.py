@@ -152,9 +152,7 @@ class Embedder(PictureEmbedder):
 
     def run(self, pixels: Pixels) -> Vectors:
         """What the network makes of uint8 (n, s, s, 3): float32 (n, f), unchecked."""
-        if self._runtime is None:
-            self._runtime = self._begin()
-        return self._runtime(pixels)
+        return self.run_by(pixels)
 
     @property
     def run_by(self) -> Runtime:
