@@ -11,6 +11,8 @@ from PIL import Image
 
 from cbir.evaluate import Truth
 from cbir.images import DecodeOptions, decode, resize
+from cbir.images.decode import decode_image
+from cbir.images.resize import resize_image
 from cbir.types import Pixels
 
 SIZES = {"500x375": (500, 375), "1600x1200": (1600, 1200), "4000x3000": (4000, 3000)}
@@ -45,7 +47,7 @@ def decoder(files: list[str], side: int | None = None) -> Callable[[], int]:
 
     def by_cbir() -> int:
         for file in files:
-            resize(read(file, side), 224, "squash")
+            resize_image(decode_image(file, DecodeOptions(side)).image, 224)
         return len(files)
 
     def by_pillow() -> int:

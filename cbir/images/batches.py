@@ -24,14 +24,16 @@ from cbir.images.decode import (
     FORMATS,
     MAX_PIXELS,
     DecodeOptions,
+    UprightImage,
     content_hash,
     decode,
+    decode_image,
     from_array,
     from_pil,
     prepare_pillow,
 )
 from cbir.images.guards import check_icon
-from cbir.images.resize import crop_box, parse_crop, resize
+from cbir.images.resize import crop_box, parse_crop, resize, resize_image
 from cbir.machine import cores
 from cbir.types import DecodedImage, Failure, ImageInput, ImageRef, LoadedImage, Pixels
 
@@ -134,17 +136,17 @@ def _load_from(ref: ImageRef, source: bytes | BinaryIO, options: LoadOptions) ->
         return LoadedImage(ref, content, None, 0, 0, "")
     decoded = _decode_bounded(source, options)
     spec = options.spec
-    pixels = resize(decoded.pixels, spec.input_size, spec.resize)
+    pixels = resize_image(decoded.image, spec.input_size, spec.resize)
     return LoadedImage(ref, content, pixels, decoded.width, decoded.height, decoded.format)
 
 
-def _decode_bounded(source: bytes | BinaryIO, options: LoadOptions) -> DecodedImage:
+def _decode_bounded(source: bytes | BinaryIO, options: LoadOptions) -> UprightImage:
     """Decode; a large picture only while no other large one is being decoded."""
     wanted = DecodeOptions(options.spec.input_size, options.max_pixels)
     if _header_pixels(source) <= LARGE:
-        return decode(source, wanted)
+        return decode_image(source, wanted)
     with _one_large:
-        return decode(source, wanted)
+        return decode_image(source, wanted)
 
 
 def _header_pixels(source: bytes | BinaryIO) -> int:
@@ -175,22 +177,30 @@ def prepare(source: ImageInput, spec: EmbedderSpec, crop: str | None = None) -> 
             reason = getattr(error, "strerror", None) or error
             raise ImageError(f"cannot be read ({reason})", name) from None
         try:
-            decoded, content = decode(data, options), content_hash(data)
+            decoded, content = _decoded(data, options), content_hash(data)
         except ImageError as error:
             raise ImageError(error.reason, name) from None
     elif isinstance(source, bytes):
-        decoded, content, name = decode(source, options), content_hash(source), "(bytes)"
+        decoded, content, name = _decoded(source, options), content_hash(source), "(bytes)"
     else:
         decoded = (
             from_pil(source) if isinstance(source, Image.Image) else from_array(_array(source))
         )
         content, name = content_hash(b"pixels" + decoded.pixels.tobytes()), "(picture)"
-    pixels = decoded.pixels
-    if crop is not None:
-        pixels = crop_box(pixels, parse_crop(crop, decoded.width, decoded.height))
-    ready = resize(pixels, spec.input_size, spec.resize)
+    if isinstance(decoded, UprightImage):
+        ready = resize_image(decoded.image, spec.input_size, spec.resize)
+    else:
+        pixels = decoded.pixels
+        if crop is not None:
+            pixels = crop_box(pixels, parse_crop(crop, decoded.width, decoded.height))
+        ready = resize(pixels, spec.input_size, spec.resize)
     ref = ImageRef("", name, 0, 0)
     return LoadedImage(ref, content, ready, decoded.width, decoded.height, decoded.format)
+
+
+def _decoded(data: bytes, options: DecodeOptions) -> DecodedImage | UprightImage:
+    """Pixels where a part of them is to be cut out, else what is resized without a copy."""
+    return (decode if options.min_side is None else decode_image)(data, options)
 
 
 def _array(source: object) -> Pixels:

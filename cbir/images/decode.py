@@ -23,17 +23,17 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
 from cbir.errors import ImageError, UsageError
 from cbir.images.guards import check_icon, several_scans
-from cbir.images.modes import to_rgb
+from cbir.images.modes import to_rgb, to_rgb_image
 from cbir.images.reasons import is_passing, not_an_image, one_line, why
 from cbir.types import DecodedImage, Pixels
 
@@ -69,6 +69,19 @@ class DecodeOptions:
     max_header_pixels: int = MAX_HEADER_PIXELS
 
 
+@dataclass(frozen=True, slots=True)
+class UprightImage:
+    """A `DecodedImage` whose pixels are still Pillow's: `image`, of mode RGB."""
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+
+
+Made = TypeVar("Made")
+
+
 def content_hash(source: Source) -> bytes:
     """The 16-byte BLAKE2b of a file's bytes; ImageError where it cannot be read."""
     if isinstance(source, bytes):
@@ -91,11 +104,21 @@ def decode(source: Source, options: DecodeOptions | None = None) -> DecodedImage
 
     Raises ImageError with one line that says why it cannot be used. Safe in several threads.
     """
-    used = options or DecodeOptions()
+    return _guarded(source, options or DecodeOptions(), _decode)
+
+
+def decode_image(source: Source, options: DecodeOptions | None = None) -> UprightImage:
+    """As `decode`, but as a Pillow image of mode RGB: nothing is copied where it is one already."""
+    return _guarded(source, options or DecodeOptions(), _decode_image)
+
+
+def _guarded(
+    source: Source, options: DecodeOptions, how: Callable[[BinaryIO, DecodeOptions], Made]
+) -> Made:
     prepare_pillow()
     try:
         with _opened(source) as file:
-            return _decode(file, used)
+            return how(file, options)
     except ImageError:
         raise
     except MemoryError:
@@ -169,6 +192,23 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
 
 
 def _decode(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
+    image, orientation, size = _loaded(file, options)
+    kind = image.format or "image"
+    pixels = to_rgb(image, _factor(image, options.min_side))
+    del image  # so that its memory can be had for the turned copy
+    return DecodedImage(np.ascontiguousarray(_TURNS[orientation](pixels)), *size, kind)
+
+
+def _decode_image(file: BinaryIO, options: DecodeOptions) -> UprightImage:
+    image, orientation, size = _loaded(file, options)
+    kind = image.format or "image"
+    image = to_rgb_image(image, _factor(image, options.min_side))
+    upright = image if orientation == 1 else image.transpose(_TRANSPOSE[orientation])
+    return UprightImage(upright, *size, kind)
+
+
+def _loaded(file: BinaryIO, options: DecodeOptions) -> tuple[Image.Image, int, tuple[int, int]]:
+    """A picture as the file has it, its orientation, and the size of the whole upright picture."""
     head = file.read(64)
     file.seek(0)
     if not head:
@@ -186,14 +226,8 @@ def _decode(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
             _draft(image, options.min_side)
         _check_size((width, height) if scans else image.size, options)
         image.load()
-        kind = image.format or "image"
-        orientation = _orientation(image)
-        pixels = to_rgb(image, _factor(image, options.min_side))
-    del image  # so that its memory can be had for the turned copy
-    upright = np.ascontiguousarray(_TURNS[orientation](pixels))
-    if orientation >= 5:
-        width, height = height, width
-    return DecodedImage(upright, width, height, kind)
+    orientation = _orientation(image)
+    return image, orientation, (width, height) if orientation < 5 else (height, width)
 
 
 def _check_header(image: ImageFile.ImageFile | Image.Image, options: DecodeOptions) -> None:

@@ -25,7 +25,11 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?|\.[0-9]{1,18}")
 
 def resize(pixels: Pixels, size: int, policy: ResizePolicy = "squash") -> Pixels:
     """Uint8 (h, w, 3) → a new uint8 array (size, size, 3), C order."""
-    image = Image.fromarray(pixels)
+    return resize_image(Image.fromarray(pixels), size, policy)
+
+
+def resize_image(image: Image.Image, size: int, policy: ResizePolicy = "squash") -> Pixels:
+    """As `resize`, of a Pillow image of mode RGB."""
     width, height = image.size
     if policy == "crop":
         side = min(width, height)

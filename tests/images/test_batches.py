@@ -16,6 +16,7 @@ from cbir.config import EmbedderSpec
 from cbir.errors import ImageError, UsageError
 from cbir.images import LoadOptions, content_hash, decode, load, prepare, resize, scan
 from cbir.images import batches as module
+from cbir.images.decode import decode_image
 from cbir.types import ImageRef
 from tests.broken import encoded, photo
 from tests.conftest import picture
@@ -204,12 +205,12 @@ def test_large_pictures_are_decoded_one_at_a_time(
             at_once.append(running)
         pause.wait(0.02)
         try:
-            return decode(*args)  # type: ignore[arg-type]
+            return decode_image(*args)  # type: ignore[arg-type]
         finally:
             with lock:
                 running -= 1
 
-    monkeypatch.setattr(module, "decode", watched)
+    monkeypatch.setattr(module, "decode_image", watched)
     refs = [ref for ref in scan(str(folder)).refs if ref.path not in ("05.png", "13.png")]
     list(load(refs, options(workers=4)))
     assert max(at_once) > 1

@@ -17,6 +17,7 @@ from PIL import Image
 
 from cbir.errors import ImageError, UsageError
 from cbir.images import DecodeOptions, content_hash, decode, from_array, from_pil, resize
+from cbir.images.decode import decode_image
 from tests.broken import (
     encoded,
     exchanged_profile,
@@ -56,6 +57,31 @@ def test_orientation(orientation: int, kind: str) -> None:
     assert close(found.pixels, wanted, 6)
     assert (found.height, found.width) == wanted.shape[:2]
     assert found.pixels.flags.c_contiguous and found.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("side", [None, 5])
+def test_as_a_pillow_image_it_is_the_same_picture(side: int | None, tmp_path: Path) -> None:
+    """Every orientation, every odd mode, and what cannot be read."""
+    names = [*write_odd(tmp_path), *write_broken(tmp_path)]
+    sources: list[str | bytes] = [str(tmp_path / name) for name in names]
+    sources += [oriented(n, kind) for n in range(1, 9) for kind in ("PNG", "JPEG", "TIFF")]
+    sources.append(encoded(photo((400, 300)), "JPEG"))
+    read = 0
+    for source in sources:
+        try:
+            wanted = decode(source, DecodeOptions(side))
+        except ImageError as error:
+            with pytest.raises(ImageError) as raised:
+                decode_image(source, DecodeOptions(side))
+            assert raised.value.reason == error.reason
+            continue
+        found = decode_image(source, DecodeOptions(side))
+        assert found.image.mode == "RGB"
+        assert np.array_equal(np.asarray(found.image), wanted.pixels), source
+        assert (found.width, found.height, found.format) == (
+            wanted.width, wanted.height, wanted.format)  # fmt: skip
+        read += 1
+    assert read > 30
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77, 65535])
