@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cbir.index.derived import (
         DerivedFile,
         DerivedFileError,
+        derived_file,
         derived_files,
         prune_derived,
         read_derived,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cbir.index.lock import file_lock, writer_lock
     from cbir.index.planner import IndexPlan, Wanted, plan, replan
     from cbir.index.store import VectorStore
+    from cbir.index.vectors import VectorFile, write_vectors
 
 _HOME = {
     "DerivedFile": "derived",
@@ -34,9 +36,11 @@ _HOME = {
     "KINDS": "kinds",
     "LiveIndex": "live",
     "Made": "builder",
+    "VectorFile": "vectors",
     "VectorStore": "store",
     "Wanted": "planner",
     "build": "builder",
+    "derived_file": "derived",
     "derived_files": "derived",
     "file_lock": "lock",
     "folded": "builder",
@@ -47,6 +51,7 @@ _HOME = {
     "read_derived": "derived",
     "replan": "planner",
     "write_derived": "derived",
+    "write_vectors": "vectors",
     "writer_lock": "lock",
 }
 
@@ -58,9 +63,11 @@ __all__ = [
     "KINDS",
     "LiveIndex",
     "Made",
+    "VectorFile",
     "VectorStore",
     "Wanted",
     "build",
+    "derived_file",
     "derived_files",
     "file_lock",
     "folded",
@@ -71,6 +78,7 @@ __all__ = [
     "read_derived",
     "replan",
     "write_derived",
+    "write_vectors",
     "writer_lock",
 ]
 

@@ -12,7 +12,8 @@ from cbir.index.exact import Top
 from cbir.index.faiss_index import FaissIndex, one_thread
 from cbir.index.live import LiveIndex
 from cbir.index.planner import IndexPlan, Wanted
-from cbir.index.tuning import DEEPER, held_out, query_ms, tune
+from cbir.index.tuning import DEEPER, Tuned, held_out, query_ms, tune
+from cbir.index.vectors import VectorFile, VectorWriter
 from cbir.types import Ids, Vectors
 
 QUERIES = 500
@@ -72,38 +73,66 @@ class Made:
             return None
 
 
-def build(source: Source, dims: int, plan: IndexPlan, wanted: Wanted, seed: int = 0) -> tuple[
-    FaissIndex, Made
-]:  # fmt: skip
+def build(
+    source: Source,
+    dims: int,
+    plan: IndexPlan,
+    wanted: Wanted,
+    seed: int = 0,
+    vectors: str | None = None,
+) -> tuple[FaissIndex, Made]:
     """Make the index, tune it, measure it.
 
-    Beside the index itself, the training sample and one block are held. Where the kind is not
-    exact, some vectors are held out until the effort of searches is found on them.
+    `vectors`: where the embeddings are written (`VectorFile`) if the kind is not exact. Beside the
+    index itself, the training sample and one block are held. Where the kind is not exact, some
+    vectors are held out until the effort of searches is found on them.
     """
     ids = source.ids()
     store = FaissIndex(dims, plan.kind, plan.lists)
     sample = held_out(ids, QUERIES, seed)
-    vectors = _there(source.vectors_of(sample))
-    truth = Top(vectors, DEEPER)
-    if not store.exact:
-        train_on = np.random.default_rng(seed + 1).choice(ids, plan.training, replace=False)
-        store.train(_there(source.vectors_of(np.sort(train_on))))
-    for block, rows in source.blocks():
-        if store.exact:
+    queries = _there(source.vectors_of(sample))
+    if store.exact:
+        for block, rows in source.blocks():
             store.add(block, rows)
-            continue
-        kept = np.isin(block, sample, invert=True)
-        truth.add(block[kept], rows[kept])
-        store.add(block[kept], rows[kept])
-    effort, factor, recall, queries = 0, 1, 1.0, 0
-    if not store.exact:
-        found = tune(store, truth, wanted.recall)
-        effort, factor, recall, queries = found.effort, found.factor, found.recall, found.queries
-        store.add(sample, source.vectors_of(sample))
-    ms = _ms(LiveIndex(store, 0, source.vectors_of, factor), vectors)
-    return store, Made(
-        plan.kind, wanted.kind, plan.reason, plan.lists, effort, factor, wanted.recall,
-        round(recall, 4), queries, ms, 0.0, len(store),
+        ms = _ms(LiveIndex(store, 0), queries)
+        return store, _made(plan, wanted, Tuned(0, 1, 1.0, 0, True), ms, len(store))
+    truth = Top(queries, DEEPER)
+    train_on = np.random.default_rng(seed + 1).choice(ids, plan.training, replace=False)
+    store.train(_there(source.vectors_of(np.sort(train_on))))
+    file = _fill(store, source, sample, truth, vectors)
+    found = tune(store, truth, wanted.recall)
+    store.add(sample, source.vectors_of(sample))
+    ms = _ms(LiveIndex(store, 0, source.vectors_of, found.factor, file), queries)
+    return store, _made(plan, wanted, found, ms, len(store))
+
+
+def _fill(
+    store: FaissIndex, source: Source, sample: Ids, truth: Top, vectors: str | None
+) -> VectorFile | None:
+    """All vectors but the sample into the store; all into a file, where one is wanted; the exact
+    neighbours of the sample into `truth`."""
+    writer = None if vectors is None else VectorWriter(vectors, store.dims)
+    try:
+        for block, rows in source.blocks():
+            kept = np.isin(block, sample, invert=True)
+            truth.add(block[kept], rows[kept])
+            store.add(block[kept], rows[kept])
+            if writer is not None:
+                writer.append(block, rows)
+    except BaseException:
+        if writer is not None:
+            writer.close()
+        raise
+    if writer is None:
+        return None
+    writer.finish()
+    return VectorFile(writer.path)
+
+
+def _made(plan: IndexPlan, wanted: Wanted, found: Tuned, ms: float | None, n: int) -> Made:
+    return Made(
+        plan.kind, wanted.kind, plan.reason, plan.lists, found.effort, found.factor, wanted.recall,
+        round(found.recall, 4), found.queries, ms, 0.0, n,
     )  # fmt: skip
 
 

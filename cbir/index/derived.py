@@ -1,5 +1,7 @@
 """The derived files `ann/<generation>-<seq>.faiss`: written once, never overwritten.
 
+Where the index is not exact, `ann/<generation>-<seq>.vectors` lies beside (`vectors.py`).
+
 A file is FAISS's own bytes and a trailer (magic, length, CRC-32), so that FAISS itself can read it
 and a torn or flipped file is noticed.
 """
@@ -11,6 +13,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from cbir.errors import OperationFailedError
 from cbir.index.faiss_index import FaissIndex
@@ -19,6 +22,7 @@ FOLDER = "ann"
 _MAGIC = b"cbirann1"
 _TRAILER = struct.Struct("<8sQI")
 _NAME = re.compile(r"(\d+)-(\d+)\.faiss")
+_OURS = re.compile(r"\d+-\d+\.(faiss|vectors)(\.new)?")
 
 
 class DerivedFileError(Exception):
@@ -32,6 +36,16 @@ class DerivedFile:
     generation: int
     seq: int
     path: str
+
+    @property
+    def vectors(self) -> str:
+        """The path of the embeddings beside it (`vectors.py`); an exact index has none."""
+        return os.path.splitext(self.path)[0] + ".vectors"
+
+
+def derived_file(index: str, generation: int, seq: int) -> DerivedFile:
+    """The file of a generation as of a seq, written or not."""
+    return DerivedFile(generation, seq, os.path.join(index, FOLDER, f"{generation}-{seq}.faiss"))
 
 
 def derived_files(index: str) -> list[DerivedFile]:
@@ -50,13 +64,14 @@ def derived_files(index: str) -> list[DerivedFile]:
 
 def write_derived(index: str, generation: int, seq: int, store: FaissIndex) -> DerivedFile:
     """Write beside, fsync, rename; OperationFailedError where the disk refuses."""
-    data = store.to_bytes()
-    path = os.path.join(index, FOLDER, f"{generation}-{seq}.faiss")
+    made = derived_file(index, generation, seq)
+    path = made.path
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path + ".new", "wb") as file:
-            file.write(data)
-            file.write(_TRAILER.pack(_MAGIC, len(data), zlib.crc32(data)))
+            checked = _Checked(file)
+            store.write(checked.write)
+            file.write(_TRAILER.pack(_MAGIC, checked.length, checked.crc))
             file.flush()
             os.fsync(file.fileno())
         os.replace(path + ".new", path)
@@ -65,28 +80,72 @@ def write_derived(index: str, generation: int, seq: int, store: FaissIndex) -> D
             f"Cannot write {path} ({error.strerror}). Free some space, then run `cbir check "
             "--repair`: nothing but this derived file is missing."
         ) from None
-    return DerivedFile(generation, seq, path)
+    return made
 
 
-def read_derived(file: DerivedFile) -> FaissIndex:
-    """Read and verify; DerivedFileError where the file cannot be trusted."""
+class _Checked:
+    """Bytes on their way to a file: counted and summed. What goes wrong is raised afterwards, since
+    FAISS calls this and does not know Python's exceptions."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.length, self.crc = 0, 0
+
+    def write(self, data: bytes) -> None:
+        """The next bytes."""
+        self._file.write(data)
+        self.length += len(data)
+        self.crc = zlib.crc32(data, self.crc)
+
+
+def read_derived(file: DerivedFile, memory: int | None = None) -> FaissIndex:
+    """Read and verify; DerivedFileError where the file cannot be trusted.
+
+    A file of more bytes than `memory` is left on the disk, where its kind can be searched there
+    (`ivf`, `pq`): what a search touches is read then, and not verified before.
+    """
     try:
         with open(file.path, "rb") as opened:
-            data = opened.read()
+            length = _verified_length(opened)
+            if memory is not None and length > memory:
+                found = FaissIndex.mapped(file.path)
+                if found is not None:
+                    return found
+            if _sum(opened, length) != _expected(opened, length):
+                raise DerivedFileError("does not have its checksum")
+            opened.seek(0)
+            return FaissIndex.read(opened.read)
     except OSError as error:
         raise DerivedFileError(f"cannot be read ({error.strerror})") from None
-    if len(data) < _TRAILER.size:
-        raise DerivedFileError("is torn")
-    magic, length, crc = _TRAILER.unpack(data[-_TRAILER.size :])
-    body = memoryview(data)[: -_TRAILER.size]
-    if magic != _MAGIC or length != len(body):
-        raise DerivedFileError("is torn")
-    if zlib.crc32(body) != crc:
-        raise DerivedFileError("does not have its checksum")
-    try:
-        return FaissIndex.from_bytes(body)
     except ValueError as error:
         raise DerivedFileError(f"cannot be read by FAISS ({error})") from None
+
+
+def _verified_length(opened: BinaryIO) -> int:
+    """Bytes of FAISS's own part, by a trailer that fits the file's size."""
+    size = os.fstat(opened.fileno()).st_size
+    if size < _TRAILER.size:
+        raise DerivedFileError("is torn")
+    opened.seek(size - _TRAILER.size)
+    magic, length, _ = _TRAILER.unpack(opened.read(_TRAILER.size))
+    if magic != _MAGIC or length != size - _TRAILER.size:
+        raise DerivedFileError("is torn")
+    return int(length)
+
+
+def _expected(opened: BinaryIO, length: int) -> int:
+    opened.seek(length)
+    return int(_TRAILER.unpack(opened.read(_TRAILER.size))[2])
+
+
+def _sum(opened: BinaryIO, length: int) -> int:
+    """CRC-32 of so many bytes from the start."""
+    opened.seek(0)
+    crc = 0
+    while length > 0 and (data := opened.read(min(length, 1 << 20))):
+        crc = zlib.crc32(data, crc)
+        length -= len(data)
+    return crc
 
 
 def prune_derived(index: str, *keep: DerivedFile) -> list[str]:
@@ -94,13 +153,17 @@ def prune_derived(index: str, *keep: DerivedFile) -> list[str]:
     folder = os.path.join(index, FOLDER)
     if not os.path.isdir(folder):
         return []
-    kept = {file.path for file in keep}
+    kept = {path for file in keep for path in (file.path, file.vectors)}
     gone = [
         name
         for name in os.listdir(folder)
-        if (_NAME.fullmatch(name) or name.endswith(".new"))
+        if (_OURS.fullmatch(name) or name.endswith(".new"))
         and os.path.join(folder, name) not in kept
     ]
     for name in gone:
-        os.remove(os.path.join(folder, name))
+        try:
+            os.remove(os.path.join(folder, name))
+        except PermissionError:  # Windows keeps what a reader has open; the next run removes it
+            if os.name != "nt":
+                raise
     return sorted(gone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -14,6 +14,10 @@ from cbir.index.kind import Kind
 from cbir.index.kinds import KINDS, kind_of
 from cbir.index.selectors import selector
 from cbir.types import Ids, Vectors
+
+_FAISS: Any = faiss  # its stub lacks some of it
+_PART = 1 << 20
+"""Bytes that FAISS reads or writes at a time."""
 
 
 class FaissIndex:
@@ -129,6 +133,68 @@ class FaissIndex:
         data: memoryview = faiss.serialize_index(self._index).data
         return data
 
+    def write(self, write: Callable[[bytes], object]) -> None:
+        """The same form in parts, without a copy of all of it. OSError where `write` raises it."""
+        failed: list[OSError] = []
+
+        def part(data: bytes) -> None:
+            if not failed:
+                try:
+                    write(data)
+                except OSError as error:
+                    failed.append(error)
+
+        writer = _FAISS.PyCallbackIOWriter(part, _PART)
+        faiss.write_index(self._index, writer)
+        del writer  # it holds the last part back until then
+        if failed:
+            raise failed[0]
+
+    @classmethod
+    def read(cls, read: Callable[[int], bytes]) -> Self:
+        """The inverse, by what reads so many bytes; ValueError where they are not one of ours."""
+        failed: list[OSError] = []
+
+        def part(size: int) -> bytes:
+            try:
+                return read(size)
+            except OSError as error:
+                failed.append(error)
+                return b""
+
+        try:
+            owner = faiss.read_index(_FAISS.PyCallbackIOReader(part, _PART))
+        except RuntimeError as error:
+            if failed:
+                raise failed[0] from None
+            raise ValueError(str(error).splitlines()[0]) from None
+        return cls._of(owner)
+
+    @classmethod
+    def mapped(cls, path: str) -> Self | None:
+        """The index in a file, its lists left there: it can be searched, not changed. None where
+        its kind has no lists, or FAISS cannot open a file of that name."""
+        try:
+            found = cls._of(faiss.read_index(path, faiss.IO_FLAG_MMAP))
+        except (RuntimeError, ValueError, UnicodeError, TypeError):
+            return None
+        return found if found.on_disk else None
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether its lists lie in a file."""
+        lists = getattr(self._index, "invlists", None)
+        return lists is not None and isinstance(
+            faiss.downcast_InvertedLists(lists), _FAISS.OnDiskInvertedLists
+        )
+
+    @classmethod
+    def _of(cls, owner: Any) -> Self:
+        index = faiss.downcast_index(owner)
+        made = cls(int(index.d), _index=index)
+        made._owner = owner
+        return made
+
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> Self:
         """The inverse; ValueError where the bytes are not an index of one of our kinds."""
@@ -136,10 +202,7 @@ class FaissIndex:
             owner = faiss.deserialize_index(np.frombuffer(data, np.uint8))
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[0]) from None
-        index = faiss.downcast_index(owner)
-        made = cls(int(index.d), _index=index)
-        made._owner = owner
-        return made
+        return cls._of(owner)
 
 
 @contextmanager

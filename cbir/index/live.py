@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cbir.index.exact import BLOCK, exact_scores, nearest
 from cbir.index.faiss_index import FaissIndex, one_thread, sort_hits
+from cbir.index.vectors import VectorFile
 from cbir.types import Ids, Vectors
 
 VectorsOf = Callable[[Ids], Vectors]
@@ -38,18 +39,26 @@ class LiveIndex:
     """A base that is not changed, a delta that is searched exactly, and a mask.
 
     `seq` is the catalog's seq up to which all of it is true. Where the base is not exact, it names
-    candidates, and `vectors_of` decides: scores are exact cosines for every kind. `factor`: how
-    many candidates are taken for each hit, at least.
+    candidates, and their embeddings decide: scores are exact cosines for every kind. They are in
+    `file`; without one, or where it turns out to be damaged (`trouble` says so), `vectors_of` makes
+    them from what is stored. `factor`: how many candidates are taken for each hit, at least.
     """
 
     def __init__(
-        self, base: FaissIndex, seq: int, vectors_of: VectorsOf = _nothing, factor: int = 0
+        self,
+        base: FaissIndex,
+        seq: int,
+        vectors_of: VectorsOf = _nothing,
+        factor: int = 0,
+        file: VectorFile | None = None,
     ) -> None:
         self.base = base
         self.delta = FaissIndex(base.dims)
         self.seq = seq
         self.factor = factor or (FACTOR if base.kind == "pq" else 2)
-        self._vectors_of = vectors_of
+        self.trouble = ""
+        self._stored = vectors_of
+        self.file = file
         self._masked: Ids = np.empty(0, np.int64)
         self._base_ids = np.sort(base.ids())
 
@@ -70,6 +79,10 @@ class LiveIndex:
     def masked(self) -> Ids:
         """Ids of the base that are not true any more, int64 (m,)."""
         return self._masked
+
+    def vectors_of(self, ids: Ids) -> Vectors:
+        """Embeddings of rising ids of the base, float32 (n, d); NaN where one is not there."""
+        return self._stored(ids) if self.file is None else self.file.vectors_of(ids)
 
     def update(self, removed: Ids, ids: Ids, vectors: Vectors, seq: int) -> None:
         """Take in the changes up to `seq`: ids that went, and new or changed rows.
@@ -152,17 +165,29 @@ class LiveIndex:
         if short.any() and not math.isinf(scale):
             _, more = self.base.search(queries[short], fetch, wanted, excluded, math.inf)
             ids[short] = more
-        known, places = np.unique(ids, return_inverse=True)
-        places = places.reshape(ids.shape)
-        none = int(np.searchsorted(known, 0))  # -1, where it is there, comes first
-        scores = exact_scores(queries, self._vectors_of(known[none:]), places - none)
+        found = self._scored(queries, ids)
+        if self.file is not None and not self.file.sound(found[1][:, :k]):
+            self.trouble = f"{self.file.path} is damaged; scored by the stored features instead"
+            self.file = None
+            found = self._scored(queries, ids)
+        return found
+
+    def _scored(self, queries: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
+        """Candidates with their exact scores, sorted; those that are not stored any more go."""
+        if self.file is not None:
+            scores = self.file.scores(queries, ids)
+        else:
+            known, places = np.unique(ids, return_inverse=True)
+            places = places.reshape(ids.shape)
+            none = int(np.searchsorted(known, 0))  # -1, where it is there, comes first
+            scores = exact_scores(queries, self._stored(known[none:]), places - none)
         lost = np.isnan(scores)
         return sort_hits(np.where(lost, -np.inf, scores), np.where(lost, -1, ids))
 
     def _blocks(self, ids: Ids) -> list[tuple[Ids, Callable[[], Vectors]]]:
         """Ids in blocks, each with what reads its vectors."""
         return [
-            (block, lambda block=block: self._vectors_of(block))  # type: ignore[misc]
+            (block, lambda block=block: self.vectors_of(block))  # type: ignore[misc]
             for block in (ids[at : at + BLOCK] for at in range(0, len(ids), BLOCK))
         ]
 
@@ -177,13 +202,34 @@ class LiveIndex:
             ids, vectors = base_ids[kept], self.base.vectors()[kept]
         else:
             ids = np.sort(base_ids[kept])
-            vectors = self._vectors_of(ids)
+            vectors = self.vectors_of(ids)
         ids = np.concatenate((ids, self.delta.ids()))
         vectors = np.concatenate((vectors, self.delta.vectors()))
         order = np.argsort(ids)
         whole = FaissIndex(self.dims)
         whole.add(ids[order], vectors[order])
         return whole
+
+    def blocks(self) -> Iterator[tuple[Ids, Vectors]] | None:
+        """Every id with its embedding as of now, by id, some thousands at a time, without going to
+        what is stored; None where no file has them."""
+        if self.file is None:
+            return None
+        return self._merged_blocks(self.file)
+
+    def _merged_blocks(self, file: VectorFile) -> Iterator[tuple[Ids, Vectors]]:
+        order = np.argsort(self.delta.ids())
+        new, rows = self.delta.ids()[order], self.delta.vectors()[order]
+        at = 0
+        for ids, vectors in file.blocks():
+            kept = ~_among(ids, self._masked)
+            until = int(np.searchsorted(new, ids[-1], "right"))
+            both = np.concatenate((ids[kept], new[at:until]))
+            by_id = np.argsort(both)
+            yield both[by_id], np.concatenate((vectors[kept], rows[at:until]))[by_id]
+            at = until
+        if at < len(new):
+            yield new[at:], rows[at:]
 
     def folded(self) -> FaissIndex:
         """The base itself, changed: what is masked taken out, the delta added. This object is of

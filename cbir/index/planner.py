@@ -91,6 +91,8 @@ def plan(n: int, dims: int, wanted: Wanted) -> IndexPlan:
         if n * bytes_per_vector(kind, n, dims) <= budget:
             return _plan(kind, n, dims, much)
         much = f"{_size(n * bytes_per_vector(kind, n, dims))} of {kind} do not fit the memory"
+    if n * bytes_per_vector("pq", n, dims) > budget:
+        much += ", nor do those of pq: they are searched where they lie on the disk"
     return _plan("pq", n, dims, much)
 
 

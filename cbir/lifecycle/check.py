@@ -298,6 +298,9 @@ def _code_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Fault]
     wrong = np.concatenate(far)
     if len(wrong):
         yield _vectors("FAISS vectors not those of the features", wrong, remedy)
+    file = state.live.file  # where there is none, a note has said so
+    if file is not None and not (np.array_equal(file.ids, np.sort(ids)) and file.check()):
+        yield Fault("FAISS vectors damaged", 1, (file.path,), remedy)
 
 
 def _vectors(kind: str, ids: Ids, remedy: str) -> Fault:

@@ -22,12 +22,14 @@ from cbir.index import (
     Made,
     Wanted,
     build,
+    derived_file,
     derived_files,
     folded,
     plan,
     prune_derived,
     replan,
     write_derived,
+    write_vectors,
 )
 from cbir.query.state import State, StoredVectors, load_state, read_projection
 from cbir.types import Vectors
@@ -168,15 +170,16 @@ def _build(catalog: CatalogWriter, generation: int, source: StoredVectors, spec:
         seq = catalog.seq
         dims = source.projection.dims
         planned = plan(len(source.ids()), dims, wanted)
-        store, made = build(source, dims, planned, wanted, spec.seed)
+        vectors = derived_file(catalog.index, generation, seq).vectors
+        store, made = build(source, dims, planned, wanted, spec.seed, vectors)
     return _write(catalog, generation, seq, store, made)
 
 
 def _write(
     catalog: CatalogWriter, generation: int, seq: int, store: FaissIndex, made: Made
 ) -> Made:
-    """Write a derived file, then what was made and measured. A kill between the two leaves notes
-    of another file, at worst of another kind: then `derive` builds again."""
+    """Write a derived file (its vectors are there), then what was made and measured. A kill between
+    the two leaves notes of another file, at worst of another kind: then `derive` builds again."""
     file = write_derived(catalog.index, generation, seq, store)
     size = os.path.getsize(file.path) / max(1, len(store))
     made = replace(made, bytes_per_vector=round(size, 1))
@@ -214,6 +217,8 @@ def derive(catalog: CatalogWriter, live: Generation, rebuild: bool = False) -> R
 def _stale(state: State, spec: IndexSpec) -> bool:
     """Whether changes are too many to be taken in, or ask for another kind."""
     base, made, n = state.live.base, state.made, len(state.live)
+    if base.on_disk:  # it cannot be changed where it lies
+        return True
     if replan(base.kind, n, base.dims, _search(spec)).kind != base.kind:
         return True
     if made is None:
@@ -232,5 +237,8 @@ def _fold(catalog: CatalogWriter, state: State, spec: IndexSpec) -> Made | None:
         return None
     planned = replan(live.base.kind, len(live), live.dims, _search(spec))
     with catalog.reading():
+        if not live.base.exact:
+            file = derived_file(catalog.index, state.generation.id, live.seq)
+            write_vectors(file.vectors, live.dims, live.blocks() or state.stored.blocks())
         store, made = folded(live, state.stored, replace(made, reason=planned.reason), spec.seed)
     return _write(catalog, state.generation.id, live.seq, store, made)

@@ -154,7 +154,9 @@ class Index:
         with self._one, self.catalog.reading():
             state = self._refresh()
             self._check_features(state, features, embedder)
-            return state.live.search(state.projection.apply(features), k, None, excluded)
+            found = state.live.search(state.projection.apply(features), k, None, excluded)
+            self._note(state.live.trouble)
+            return found
 
     def stored_features(self, ids: Sequence[int]) -> Vectors:
         """The stored features of these images, float32 (n, f), in their order.
@@ -233,9 +235,12 @@ class Index:
             catch_up(self.catalog, self._state)
         if self._state is None:
             raise UsageError(f"The index {self.path} holds no images yet.")
-        if self._state.uncalibrated and self._state.uncalibrated not in self.notes:
-            self.notes.append(self._state.uncalibrated)
+        self._note(self._state.uncalibrated)
         return self._state
+
+    def _note(self, trouble: str) -> None:
+        if trouble and trouble not in self.notes:
+            self.notes.append(trouble)
 
     def _check_features(self, state: State, features: Vectors, embedder: str | None) -> None:
         """Features of two embedders have nothing to do with each other, equal lengths or not."""
@@ -272,6 +277,7 @@ class Index:
         k = asked.spec.k
         deep = max(k, NEAREST) if alone and state.calibration is not None else k
         scores, ids = state.live.search(vector, deep, asked.allowed, excluded)
+        self._note(state.live.trouble)
         hits = self._hits(scores[0, :k], ids[0, :k], {e.content for e in examples}, asked)
         if alone and hits and state.calibration is not None:
             whole = asked.allowed is None and not asked.spec.keep_self

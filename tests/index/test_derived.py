@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from cbir.index import (
     write_derived,
     writer_lock,
 )
+from tests.index.vectors import Truth, index_of, made
 
 
 @pytest.fixture
@@ -47,6 +49,44 @@ def test_files_are_found_newest_last(tmp_path: Path, store: FaissIndex) -> None:
 def test_faiss_itself_can_read_the_file(tmp_path: Path, store: FaissIndex) -> None:
     file = write_derived(str(tmp_path), 1, 1, store)
     assert faiss.read_index(file.path).ntotal == 5
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf", "pq"])
+def test_beyond_the_memory_lists_stay_on_the_disk(tmp_path: Path, kind: str) -> None:
+    truth = Truth(np.arange(5000, dtype=np.int64), made(5000))
+    index = index_of(kind, truth)
+    file = write_derived(str(tmp_path), 1, 1, index)
+    queries = made(20, seed=4)
+    wanted = index.search(queries, 10)
+    for memory in (None, 1 << 30, 1000):
+        found = read_derived(file, memory)
+        assert found.on_disk == (memory == 1000 and kind in ("ivf", "pq"))
+        scores, ids = found.search(queries, 10)
+        assert np.array_equal(ids, wanted[1]) and np.array_equal(scores, wanted[0])
+        assert found.effort == index.effort and np.array_equal(found.ids(), index.ids())
+
+
+def test_a_name_that_faiss_cannot_open_is_read_into_memory(tmp_path: Path) -> None:
+    truth = Truth(np.arange(500, dtype=np.int64), made(500))
+    odd = os.path.join(str(tmp_path), os.fsdecode(b"caf\xe9"))
+    file = write_derived(odd, 1, 1, index_of("ivf", truth))
+    found = read_derived(file, 1000)
+    assert not found.on_disk and len(found) == 500
+
+
+def test_what_a_write_raises_comes_out(store: FaissIndex) -> None:
+    def refuse(_: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        store.write(refuse)
+    with pytest.raises(OSError, match="No space left"):
+        FaissIndex.read(refuse)  # type: ignore[arg-type]
+    parts: list[bytes] = []
+    store.write(parts.append)
+    assert b"".join(parts) == bytes(store.to_bytes())
+    with pytest.raises(ValueError):
+        FaissIndex.read(lambda size: b"\0" * size)
 
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "other", "gone"])

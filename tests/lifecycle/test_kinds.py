@@ -169,7 +169,10 @@ def test_auto_grows_into_another_kind_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)
-@pytest.mark.parametrize("damage", ["tear", "remove", "other kind", "other vectors", "foreign"])
+@pytest.mark.parametrize(
+    "damage",
+    ["tear", "remove", "other kind", "other vectors", "foreign", "no vectors", "flipped vectors"],
+)
 def test_damage_is_noticed_and_mended(kind: str, damage: str, tmp_path: Path) -> None:
     gallery = of_kind(kind, tmp_path / "index")
     refresh(gallery.writer)
@@ -190,13 +193,25 @@ def test_damage_is_noticed_and_mended(kind: str, damage: str, tmp_path: Path) ->
         old.remove(ids)
         old.add(ids, np.roll(rows, 700, axis=0))
         write_derived(str(tmp_path / "index"), file.generation, file.seq, old)
+    elif damage == "no vectors":
+        os.remove(file.vectors)
+        with Catalog(str(tmp_path / "index")) as catalog:  # answers stay right meanwhile
+            notes: list[str] = []
+            state = load_state(catalog, notes)
+            assert state is not None and state.live.file is None
+            assert len(notes) == 1 and "scored by the stored features" in notes[0]
+    elif damage == "flipped vectors":
+        data = bytearray(Path(file.vectors).read_bytes())
+        data[40] ^= 64
+        Path(file.vectors).write_bytes(data)
     else:
         old.add(np.array([4711], np.int64), np.eye(1, 12, dtype=np.float32))
         write_derived(str(tmp_path / "index"), file.generation, file.seq, old)
     expected = {
         "tear": "FAISS file corrupt", "remove": "FAISS file missing", "other kind": None,
         "other vectors": "FAISS vectors not those of the features",
-        "foreign": "FAISS ids not those of the catalog",
+        "foreign": "FAISS ids not those of the catalog", "no vectors": "FAISS file corrupt",
+        "flipped vectors": "FAISS vectors damaged",
     }[damage]  # fmt: skip
     found = [fault for fault in faults(tmp_path / "index") if fault.startswith("FAISS")]
     assert found == ([] if expected is None else [expected])
@@ -210,6 +225,63 @@ def test_damage_is_noticed_and_mended(kind: str, damage: str, tmp_path: Path) ->
         mend(tmp_path / "index", GridEmbedder())
     assert read_derived(derived_files(str(tmp_path / "index"))[-1]).kind == kind
     assert not [fault for fault in faults(tmp_path / "index") if fault.startswith("FAISS")]
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_embeddings_lie_beside_the_codes(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those of the stored features, after a build and after changes; a search reads
+    nothing else; an exact index has none."""
+    gallery = of_kind(kind, tmp_path / "index")
+    refresh(gallery.writer)
+    for change in range(2):
+        state = gallery.state()
+        file = state.live.file
+        assert file is not None and file.check()
+        assert np.array_equal(file.ids, state.stored.ids())
+        assert np.array_equal(file.rows, state.stored.vectors_of(file.ids))
+        if change == 0:
+            gallery.add(clustered(60, 4), 4)
+            with gallery.writer.writing() as seq:
+                gallery.writer.remove_files(seq, range(3, 40))
+            assert refresh(gallery.writer).written
+    names = sorted(os.listdir(tmp_path / "index" / "ann"))
+    assert [name.rsplit(".")[-1] for name in names] == ["faiss", "vectors"]
+    live = gallery.state().live
+    monkeypatch.setattr("cbir.query.state.StoredVectors.vectors_of", None)
+    assert len(live.search(live.vectors_of(live.base.ids()[:1]), 10)[1][0]) == 10
+    monkeypatch.undo()
+    with gallery.writer.writing():
+        gallery.writer.set("index_spec", IndexSpec(dims=12, kind="flat").to_dict())
+    refresh(gallery.writer)
+    gallery.writer.drop_unfinished()
+    newest = derived_files(str(tmp_path / "index"))[-1]
+    assert not os.path.exists(newest.vectors)
+    gallery.writer.close()
+
+
+@pytest.mark.parametrize("kind", ["ivf", "pq"])
+def test_an_index_beyond_the_memory_is_searched_where_it_lies(kind: str, tmp_path: Path) -> None:
+    gallery = of_kind(kind, tmp_path / "index")
+    refresh(gallery.writer)
+    assert not gallery.state().live.base.on_disk
+    with gallery.writer.writing():
+        spec = IndexSpec(dims=12, kind=kind, recall=0.95, memory=20_000)  # type: ignore[arg-type]
+        gallery.writer.set("index_spec", spec.to_dict())
+    refresh(gallery.writer)
+    live = gallery.state().live
+    assert live.base.on_disk and live.base.kind == kind
+    check_answers(gallery)
+    gallery.add(clustered(60, 4), 4)
+    with gallery.writer.writing() as seq:
+        gallery.writer.remove_files(seq, range(3, 40))
+    assert refresh(gallery.writer).written  # built again: it cannot be changed there
+    live = gallery.state().live
+    assert live.base.on_disk and live.pending == 0 and len(live) == 1523
+    check_answers(gallery)
+    assert not [fault for fault in faults(tmp_path / "index") if fault.startswith("FAISS")]
+    gallery.writer.close()
 
 
 def test_an_index_of_before_there_were_kinds_stays_as_it_is(tmp_path: Path) -> None:
