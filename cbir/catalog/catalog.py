@@ -65,6 +65,12 @@ def sqlite_errors(path: str) -> Iterator[None]:
         ) from error
 
 
+_EMBEDDED = (
+    "FROM contents c JOIN features t ON t.content = c.id AND t.embedder = ? "
+    "WHERE EXISTS (SELECT 1 FROM files f WHERE f.content = c.id)"
+)
+
+
 class Catalog:
     """A reader of the catalog in the index folder `index`. Use as a context manager."""
 
@@ -362,15 +368,15 @@ class Catalog:
         )
         yield from self._blocks(self._select(select, "f.id", ids), embedder.feature_dims)
 
-    def content_hashes(self, embedder: EmbedderRow) -> tuple[Ids, list[bytes]]:
-        """Every content that is in the gallery and has a feature: row ids (n,) and hashes."""
-        rows = self.db.execute(
-            "SELECT c.id, c.hash FROM contents c JOIN features t ON t.content = c.id AND "
-            "t.embedder = ? WHERE EXISTS (SELECT 1 FROM files f WHERE f.content = c.id) "
-            "ORDER BY c.hash",
-            (embedder.id,),
-        ).fetchall()
-        return np.array([r[0] for r in rows], np.int64), [r[1] for r in rows]
+    def count_embedded(self, embedder: EmbedderRow) -> int:
+        """How many different contents are in the gallery and have a feature."""
+        return int(self.db.execute(f"SELECT count(*) {_EMBEDDED}", (embedder.id,)).fetchone()[0])
+
+    def content_hashes(self, embedder: EmbedderRow) -> Iterator[tuple[int, bytes]]:
+        """Every content that is in the gallery and has a feature: row id and hash, by hash."""
+        yield from self.db.execute(
+            f"SELECT c.id, c.hash {_EMBEDDED} ORDER BY c.hash", (embedder.id,)
+        )
 
     def content_features(
         self, embedder: EmbedderRow, contents: Sequence[int]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -174,9 +174,14 @@ def sample_rows(keys: Sequence[bytes], size: int, seed: int) -> NDArray[np.int64
     Those whose key has the smallest seeded hash: so the sample depends on the set of keys, and not
     on their order, and a row that is in stays in while the set grows little.
     """
-    if len(keys) <= size:
-        return np.arange(len(keys), dtype=np.int64)
+    return sampled(keys, size, seed)
+
+
+def sampled(keys: Iterable[bytes], size: int, seed: int) -> NDArray[np.int64]:
+    """As `sample_rows`, of keys that come one by one: eight bytes of each are held."""
     salt = seed.to_bytes(8, "little", signed=True)
-    marks = [hashlib.blake2b(key, digest_size=8, key=salt).digest() for key in keys]
-    order = np.argsort(np.frombuffer(b"".join(marks), ">u8"), kind="stable")
+    marks = bytearray()
+    for key in keys:
+        marks += hashlib.blake2b(key, digest_size=8, key=salt).digest()
+    order = np.argsort(np.frombuffer(bytes(marks), ">u8"), kind="stable")
     return np.sort(order[:size]).astype(np.int64)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from cbir.catalog import CatalogWriter, EmbedderRow, Generation
 from cbir.config import IndexSpec
-from cbir.embed.projection import FIT_AT, SAMPLE, Projection, fit, sample_rows
+from cbir.embed.projection import FIT_AT, SAMPLE, Projection, fit, sampled
 from cbir.index import (
     FaissIndex,
     Made,
@@ -73,12 +75,12 @@ def refresh(
     live = catalog.generation()
     if row is None:  # nothing was ever embedded: there is nothing to derive from
         return Refreshed(0, False, 0, 0, False)
-    _, hashes = catalog.content_hashes(row)
+    count = catalog.count_embedded(row)
     fitted = live is not None and live.projection is not None
-    fitting = spec.projection == "pca" and len(hashes) >= (
+    fitting = spec.projection == "pca" and count >= (
         KEEP_SHARE * FIT_AT if fitted else FIT_AT
     )
-    if live is None or refit or _outdated(live, spec, row, len(hashes), fitting):
+    if live is None or refit or _outdated(live, spec, row, count, fitting):
         made = begin(catalog, row, spec, fitting)
     elif reindex or _search(IndexSpec.from_dict(json.loads(live.spec))) != _search(spec):
         made = _begin_alike(catalog, live, row, spec)
@@ -97,23 +99,20 @@ def begin(
 
     `fitting`: whether a projection is fitted; None: where there are pictures enough for it.
     """
-    contents, hashes = catalog.content_hashes(row)
+    count = catalog.count_embedded(row)
     if fitting is None:
-        fitting = spec.projection == "pca" and len(hashes) >= FIT_AT
-    projection = None
-    if fitting:
-        rows = sample_rows(hashes, SAMPLE, spec.seed)
-        projection = fit(_sample(catalog, row, contents[rows]), spec.dims)
+        fitting = spec.projection == "pca" and count >= FIT_AT
+    projection = fit(_sample(catalog, row, spec.seed), spec.dims) if fitting else None
     with catalog.writing():
         number = catalog.begin_generation(
             row.id,
             spec.canonical(),
             None if projection is None else projection.to_bytes(),
-            len(hashes) if projection is not None else 0,
+            count if projection is not None else 0,
         )
     used = projection or Projection.none(row.feature_dims)
     made = _build(catalog, number, StoredVectors(catalog, row, used), spec)
-    return Refreshed(number, True, len(hashes) if projection else 0, used.dims, True, made)
+    return Refreshed(number, True, count if projection else 0, used.dims, True, made)
 
 
 def _begin_alike(
@@ -153,9 +152,17 @@ def _search(spec: IndexSpec) -> Wanted:
     return Wanted(spec.kind, spec.recall, spec.memory, spec.latency_ms)
 
 
-def _sample(catalog: CatalogWriter, row: EmbedderRow, contents: object) -> Vectors:
-    """Features of the sampled contents, float32 (m, f), in the order of the contents' hashes."""
-    wanted = np.asarray(contents, np.int64)
+def _sample(catalog: CatalogWriter, row: EmbedderRow, seed: int) -> Vectors:
+    """Features of sampled contents, float32 (m, f), in the order of the contents' hashes."""
+    contents = array("q")
+
+    def hashes() -> Iterator[bytes]:
+        for content, key in catalog.content_hashes(row):
+            contents.append(content)
+            yield key
+
+    rows = sampled(hashes(), SAMPLE, seed)
+    wanted = np.frombuffer(contents, np.int64)[rows]
     blocks = list(catalog.content_features(row, wanted.tolist()))
     ids = np.concatenate([block for block, _ in blocks])
     features = np.concatenate([rows for _, rows in blocks])
