@@ -72,6 +72,7 @@ bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/ways.py --smoke
 	$(BIN)/python benchmarks/speed.py --smoke
 	$(BIN)/python benchmarks/peers.py --smoke
+	$(BIN)/python benchmarks/peer_packages.py --smoke
 	$(BIN)/python benchmarks/many.py --smoke
 	$(BIN)/python benchmarks/kinds.py --smoke
 
