@@ -57,15 +57,50 @@ if TYPE_CHECKING:
 def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
     """Find the images of the index that look most like IMAGE.
 
-    IMAGE is a picture file, "-" for a picture on standard input, or the id of an indexed image
-    (id:12, or 12 where no file is called so). Several images give one ranking each; --combine
-    makes one query of them. Score is the cosine; match, where the index is calibrated, the
+    IMAGE is a picture file, "-" for a picture on standard input, the id of an indexed image (id:12,
+    or 12 where no file is called so), or a folder, for all pictures below it. Several images give
+    one ranking each (with --jsonl or --paths as soon as it is there); --combine makes one query of
+    them. Score is the cosine; match, where the index is calibrated, the
     probability that both show the same thing. An indexed image is not its own answer, but copies
     of it are, and are marked `identical`.
     """
     from cbir.cli.output import EXIT_EMPTY, EXIT_FAILED, EXIT_SKIPPED, failures, note, quit_with
     from cbir.errors import UsageError
     from cbir.query import Index
+
+    _check_choices(images, options)
+    _check_outputs(options)
+    with Index.open(index) as opened:
+        if options["min_match"] is not None and opened.calibration() is None:
+            raise UsageError(
+                f"--min-match: expected an index that is calibrated, for which it takes 40 "
+                f"different pictures whose files are there; {index} is not. Run `cbir index`, or "
+                "use --min-score."
+            )
+        given, names = zip(*(one for image in images for one in _read(image)), strict=True)
+        rankings, failed = _ask(opened, given, names, options)
+        for line in opened.notes:
+            note(f"Note: {line}. `cbir check --repair` mends it.")
+        for line in opened.embedder_notes:
+            note(f"Note: {line}")
+    if not _streams(options):
+        _show(rankings, options["form"])
+    if rankings and options["html"]:
+        _write_html(rankings, options["html"])
+    if rankings and options["sheet"]:
+        _write_sheet(rankings, options["sheet"])
+    failures(failed, None)
+    if not rankings:
+        quit_with(EXIT_FAILED)
+    if options["fail_empty"] and not any(ranking.hits for ranking in rankings):
+        quit_with(EXIT_EMPTY)
+    if failed and len(given) > 1:
+        quit_with(EXIT_SKIPPED if options["strict"] else 0)
+
+
+def _check_choices(images: Sequence[str], options: dict[str, Any]) -> None:
+    """Refuse options that do not go together."""
+    from cbir.errors import UsageError
 
     if options["weight"] and not options["combine"]:
         raise UsageError("--weight: expected together with --combine; received without it.")
@@ -76,32 +111,6 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
         )
     if images.count("-") > 1:
         raise UsageError("-: expected once, since standard input can be read once only.")
-    _check_outputs(options)
-    with Index.open(index) as opened:
-        if options["min_match"] is not None and opened.calibration() is None:
-            raise UsageError(
-                f"--min-match: expected an index that is calibrated, for which it takes 40 "
-                f"different pictures whose files are there; {index} is not. Run `cbir index`, or "
-                "use --min-score."
-            )
-        given, names = zip(*(_read(image, opened) for image in images), strict=True)
-        rankings, failed = _ask(opened, given, names, options)
-        for line in opened.notes:
-            note(f"Note: {line}. `cbir check --repair` mends it.")
-        for line in opened.embedder_notes:
-            note(f"Note: {line}")
-    _show(rankings, options["form"])
-    if rankings and options["html"]:
-        _write_html(rankings, options["html"])
-    if rankings and options["sheet"]:
-        _write_sheet(rankings, options["sheet"])
-    failures(failed, None)
-    if not rankings:
-        quit_with(EXIT_FAILED)
-    if options["fail_empty"] and not any(ranking.hits for ranking in rankings):
-        quit_with(EXIT_EMPTY)
-    if failed and len(images) > 1:
-        quit_with(EXIT_SKIPPED if options["strict"] else 0)
 
 
 def _check_outputs(options: dict[str, Any]) -> None:
@@ -122,25 +131,45 @@ def _check_outputs(options: dict[str, Any]) -> None:
             raise UsageError(f"--{name}: expected {', '.join(suffixes)}; received {file}.")
 
 
-def _read(image: str, index: Index) -> tuple[ImageInput, str]:
-    """What an argument means: bytes from stdin, an id, or a file's path; and its name."""
+def _read(image: str) -> list[tuple[ImageInput, str]]:
+    """What an argument means: bytes from stdin, an id, a file's path, those below a folder; and
+    their names."""
     from cbir.errors import UsageError
 
     if image == "-":
         data = sys.stdin.buffer.read()
         if not data:
             raise UsageError("-: expected a picture on standard input; received nothing.")
-        return data, "-"
+        return [(data, "-")]
     if os.path.isfile(image):
-        return image, image
+        return [(image, image)]
+    if os.path.isdir(image):
+        return _below(image)
     number = image.removeprefix("id:")
     if number.isascii() and number.isdecimal():
-        return int(number), f"id:{number}"
-    what = "a folder" if os.path.isdir(image) else "nothing"
+        return [(int(number), f"id:{number}")]
     raise UsageError(
-        f"IMAGE: expected a picture file, - or the id of an indexed image (id:12); there is {what} "
-        f"at {image}."
+        "IMAGE: expected a picture file, a folder of them, - or the id of an indexed image (id:12);"
+        f" there is nothing at {image}."
     )
+
+
+def _below(folder: str) -> list[tuple[ImageInput, str]]:
+    """All pictures below a folder, by path."""
+    from cbir.errors import UsageError
+    from cbir.images import ScanOptions, scan
+
+    paths = sorted(os.path.join(folder, *ref.path.split("/"))
+                   for ref in scan(os.path.abspath(folder), ScanOptions()).refs)  # fmt: skip
+    if not paths:
+        raise UsageError(f"IMAGE: expected a folder with pictures; there are none below {folder}.")
+    return [(path, path) for path in paths]
+
+
+def _streams(options: dict[str, Any]) -> bool:
+    """Whether each ranking is written as soon as it is there, and then forgotten."""
+    lines = options["form"] in {"jsonl", "paths", "null"}
+    return lines and not (options["html"] or options["sheet"])
 
 
 def _ask(
@@ -150,7 +179,6 @@ def _ask(
     from dataclasses import replace
 
     from cbir.config import QuerySpec
-    from cbir.errors import ImageError
     from cbir.query import match_metadata
     from cbir.types import Failure
 
@@ -166,13 +194,16 @@ def _ask(
         )
         return [replace(ranking, query=" + ".join(names))], []
     rankings, failed = [], []
-    for image, name in zip(images, names, strict=True):
-        try:
-            found = index.query_many([image], spec, crop=options["crop"], extra=extra)[0]
-        except ImageError as error:
-            failed.append(Failure(name, error.reason))
-        else:
-            rankings.append(replace(found, query=name))
+    found = index.query_each(images, spec, crop=options["crop"], extra=extra)
+    for one, name in zip(found, names, strict=True):
+        if isinstance(one, Failure):
+            failed.append(replace(one, path=name))
+            continue
+        ranking = replace(one, query=name)
+        if _streams(options):
+            _show([ranking], options["form"])
+            ranking = replace(ranking, hits=ranking.hits[:1])
+        rankings.append(ranking)
     return rankings, failed
 
 

@@ -77,9 +77,7 @@ def refresh(
         return Refreshed(0, False, 0, 0, False)
     count = catalog.count_embedded(row)
     fitted = live is not None and live.projection is not None
-    fitting = spec.projection == "pca" and count >= (
-        KEEP_SHARE * FIT_AT if fitted else FIT_AT
-    )
+    fitting = spec.projection == "pca" and count >= (KEEP_SHARE * FIT_AT if fitted else FIT_AT)
     if live is None or refit or _outdated(live, spec, row, count, fitting):
         made = begin(catalog, row, spec, fitting)
     elif reindex or _search(IndexSpec.from_dict(json.loads(live.spec))) != _search(spec):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from cbir.catalog import Catalog, EmbedderRow
 from cbir.config import EmbedderSpec, FeatureExtractor
-from cbir.errors import IndexDamagedError, IndexIncompatibleError, UsageError
+from cbir.errors import ImageError, IndexDamagedError, IndexIncompatibleError, UsageError
+from cbir.machine import cores
 from cbir.query.metadata import find_file
-from cbir.types import ImageInput, Pixels, Vectors
+from cbir.types import ImageInput, LoadedImage, Pixels, Vectors
 
 SAVED = "embedders"
 """Folder of an index that holds its embedders, by fingerprint, where they are not stock ones."""
@@ -135,13 +137,26 @@ class ExampleMaker:
         self._row = row
         self._crop = crop
 
-    def make(self, images: Sequence[ImageInput]) -> list[Example]:
-        """One example for each image; raises ImageError, UsageError (no such id)."""
-        known = [self._known(image) for image in images]
-        missing = [i for i, example in enumerate(known) if example is None]
-        for i, example in zip(missing, self._embed([images[i] for i in missing]), strict=True):
-            known[i] = example
-        return [example for example in known if example is not None]
+    def make(
+        self, images: Sequence[ImageInput], lenient: bool = False
+    ) -> list[Example | ImageError]:
+        """One example for each image; raises ImageError, UsageError (no such id).
+
+        `lenient`: an image that cannot be read has its ImageError in its place.
+        """
+        made: list[Example | ImageError | None] = []
+        for image in images:
+            try:
+                made.append(self._known(image))
+            except ImageError as error:
+                if not lenient:
+                    raise
+                made.append(error)
+        missing = [i for i, example in enumerate(made) if example is None]
+        new = self._embed([images[i] for i in missing], lenient)
+        for i, example in zip(missing, new, strict=True):
+            made[i] = example
+        return [one for one in made if one is not None]
 
     def _known(self, image: ImageInput) -> Example | None:
         """The example where its feature is stored: an id, or a file (or bytes) indexed before."""
@@ -167,7 +182,8 @@ class ExampleMaker:
             )
         made_by = self._row.fingerprint
         if self._crop is not None:
-            whole = self._embed([found.file])[0]
+            (whole,) = self._embed([found.file])
+            assert isinstance(whole, Example)
             return Example(f"id:{image}", whole.feature, b"", image, found.file, made_by)
         feature = self._catalog.content_feature(self._row, found.content)
         if feature is None:
@@ -177,20 +193,28 @@ class ExampleMaker:
             )
         return Example(f"id:{image}", feature[None], found.content, image, found.file, made_by)
 
-    def _embed(self, images: Sequence[ImageInput]) -> list[Example]:
-        from cbir.images import prepare
-
+    def _embed(
+        self, images: Sequence[ImageInput], lenient: bool = False
+    ) -> list[Example | ImageError]:
         if not images:
             return []
         embedder = self._embedders.get(self._row)
-        loaded = [prepare(image, embedder.spec, self._crop) for image in images]
-        pixels: Pixels = np.stack([one.pixels for one in loaded if one.pixels is not None])
-        features = embedder.features(pixels)
-        # A part of a picture is not that picture: its content is nobody's.
-        contents = [b"" if self._crop is not None else one.content for one in loaded]
-        return [
-            self._named(image, features[i : i + 1], contents[i]) for i, image in enumerate(images)
-        ]
+        loaded = _prepared(images, embedder.spec, self._crop)
+        errors = [one for one in loaded if isinstance(one, ImageError)]
+        if errors and not lenient:
+            raise errors[0]
+        good = [one.pixels for one in loaded if isinstance(one, LoadedImage)]
+        pixels: list[Pixels] = [one for one in good if one is not None]
+        features = iter(embedder.features(np.stack(pixels)) if pixels else ())
+        made: list[Example | ImageError] = []
+        for image, one in zip(images, loaded, strict=True):
+            if isinstance(one, ImageError):
+                made.append(one)
+                continue
+            # A part of a picture is not that picture: its content is nobody's.
+            content = b"" if self._crop is not None else one.content
+            made.append(self._named(image, next(features)[None], content))
+        return made
 
     def _named(self, image: ImageInput, feature: Vectors, content: bytes) -> Example:
         made_by = self._row.fingerprint
@@ -200,3 +224,21 @@ class ExampleMaker:
             return Example(file, feature, content, own, os.path.abspath(file), made_by)
         name = "(bytes)" if isinstance(image, bytes) else "(picture)"
         return Example(name, feature, content, embedder=made_by)
+
+
+def _prepared(
+    images: Sequence[ImageInput], spec: EmbedderSpec, crop: str | None
+) -> list[LoadedImage | ImageError]:
+    """Query pictures made ready, several in threads; what cannot be read is its error."""
+    from cbir.images import prepare
+
+    def one(image: ImageInput) -> LoadedImage | ImageError:
+        try:
+            return prepare(image, spec, crop)
+        except ImageError as error:
+            return error
+
+    if len(images) == 1:
+        return [one(images[0])]
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(one, images))

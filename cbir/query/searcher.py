@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Self
+from itertools import islice
+from typing import Any, Self, overload
 
 import numpy as np
 
 from cbir.catalog import Catalog, EmbedderRow, Generation, sqlite_errors
 from cbir.config import FeatureExtractor, QuerySpec
-from cbir.errors import CbirError, IndexIncompatibleError, UsageError
+from cbir.errors import CbirError, ImageError, IndexIncompatibleError, UsageError
 from cbir.query.algebra import combine
 from cbir.query.examples import Embedders, Example, ExampleMaker
 from cbir.query.filters import Table, allowed_ids
 from cbir.query.match import NEAREST, Calibration
 from cbir.query.matching import kept, matched, nearest_ids
 from cbir.query.state import State, catch_up, features_of, load_state
-from cbir.types import Hit, Ids, ImageInput, Ranking, Vectors
+from cbir.types import Failure, Hit, Ids, ImageInput, Ranking, Vectors
+
+TOGETHER = 64
+"""Query images that are embedded and searched at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +100,41 @@ class Index:
     ) -> list[Ranking]:
         """One ranking for each query image, all from the same state of the index.
 
-        `extra` is metadata for this call only, by image id.
+        `extra` is metadata for this call only, by image id. All are embedded, and searched, at
+        once: for many, see `query_each`.
         """
         start = time.perf_counter()
         with self._asking(images, crop) as (state, examples):
             asked = self._asked(spec, extra)
-            each = (time.perf_counter() - start) / max(1, len(images))
-            return [self._rank(state, [example], asked, None, each) for example in examples]
+            return self._rank_each(state, examples, asked, time.perf_counter() - start)
+
+    def query_each(
+        self,
+        images: Iterable[ImageInput],
+        spec: QuerySpec | None = None,
+        *,
+        crop: str | None = None,
+        extra: Table | None = None,
+    ) -> Iterator[Ranking | Failure]:
+        """One ranking for each of any number of query images, in their order.
+
+        Pictures are decoded in threads, embedded and searched 64 at a time; memory holds so many
+        and no more. One that cannot be read gives a Failure with its name and the reason.
+        """
+        source = iter(images)
+        while block := list(islice(source, TOGETHER)):
+            start = time.perf_counter()
+            with self._asking(block, crop, lenient=True) as (state, found):
+                asked = self._asked(spec, extra)
+                good = [one for one in found if isinstance(one, Example)]
+                ranked = self._rank_each(state, good, asked, time.perf_counter() - start)
+            rankings = iter(ranked)
+            for image, one in zip(block, found, strict=True):
+                if isinstance(one, Example):
+                    yield next(rankings)
+                else:
+                    name = os.fspath(image) if isinstance(image, str | os.PathLike) else "(picture)"
+                    yield Failure(name, one.reason, one.passing)
 
     def query_combined(
         self,
@@ -117,25 +149,38 @@ class Index:
         start = time.perf_counter()
         with self._asking(images, crop) as (state, examples):
             asked = self._asked(spec, extra)
-            return self._rank(state, examples, asked, weights, time.perf_counter() - start)
+            if weights is None and len(examples) == 1:
+                return self._rank_each(state, examples, asked, time.perf_counter() - start)[0]
+            return self._rank_combined(state, examples, asked, weights, time.perf_counter() - start)
+
+    @overload
+    def _asking(
+        self, images: Sequence[ImageInput], crop: str | None
+    ) -> AbstractContextManager[tuple[State, list[Example]]]: ...
+
+    @overload
+    def _asking(
+        self, images: Sequence[ImageInput], crop: str | None, lenient: bool
+    ) -> AbstractContextManager[tuple[State, list[Example | ImageError]]]: ...
 
     @contextmanager
     def _asking(
-        self, images: Sequence[ImageInput], crop: str | None
-    ) -> Iterator[tuple[State, list[Example]]]:
+        self, images: Sequence[ImageInput], crop: str | None, lenient: bool = False
+    ) -> Iterator[tuple[State, Any]]:
         """A read transaction with its state, and examples by the embedder of that very state.
 
         Pictures are embedded before it begins, which takes long; where another embedder was adopted
-        meanwhile, they are embedded again.
+        meanwhile, they are embedded again. `lenient`: one that cannot be read is its error.
         """
         with self._one:
             while True:
-                examples = self.examples(images, crop)
+                made = self._examples(images, crop, lenient)
+                examples = [one for one in made if isinstance(one, Example)]
                 with self.catalog.reading():
                     state = self._refresh()
                     own = None if state.embedder is None else state.embedder.fingerprint
                     if own is None or all(example.embedder == own for example in examples):
-                        yield state, examples
+                        yield state, made
                         return
 
     def search(
@@ -180,11 +225,18 @@ class Index:
 
     def examples(self, images: Sequence[ImageInput], crop: str | None = None) -> list[Example]:
         """Features of the query images; those whose content is stored are not embedded again."""
+        made = self._examples(images, crop, lenient=False)
+        return [one for one in made if isinstance(one, Example)]
+
+    def _examples(
+        self, images: Sequence[ImageInput], crop: str | None, lenient: bool
+    ) -> list[Example | ImageError]:
         with self._one, sqlite_errors(self.catalog.path):
             while True:
                 row = self.embedder_row()
                 try:
-                    return ExampleMaker(self.catalog, self._embedders, row, crop).make(images)
+                    maker = ExampleMaker(self.catalog, self._embedders, row, crop)
+                    return maker.make(images, lenient)
                 except CbirError:
                     # Another embedder was adopted just now, and perhaps this one taken away.
                     if self.embedder_row().fingerprint == row.fingerprint:
@@ -259,7 +311,56 @@ class Index:
         spec = spec or QuerySpec()
         return Asked(spec, allowed_ids(self.catalog, spec.where, extra), extra)
 
-    def _rank(
+    def _rank_each(
+        self, state: State, examples: Sequence[Example], asked: Asked, before: float
+    ) -> list[Ranking]:
+        """A ranking of each example; all are searched at once. `before`: seconds spent on all."""
+        if not examples:
+            return []
+        start = time.perf_counter()
+        vectors = state.projection.apply(np.concatenate([e.feature for e in examples]))
+        depth = asked.spec.k
+        if state.calibration is not None:
+            depth = max(depth, NEAREST)
+        found = self._search_each(state, vectors, examples, asked, depth)
+        each = (before + time.perf_counter() - start) / len(examples)
+        made = []
+        for example, vector, (scores, ids) in zip(examples, vectors, found, strict=True):
+            start = time.perf_counter()
+            hits = self._hits(scores[: asked.spec.k], ids[: asked.spec.k], {example.content}, asked)
+            if hits and state.calibration is not None:
+                whole = asked.allowed is None and not asked.spec.keep_self
+                near = ids[:NEAREST] if whole else nearest_ids(state, example, vector[None])
+                hits = matched(self.catalog, state, example, (ids, near), hits)
+            seconds = each + time.perf_counter() - start
+            made.append(self._ranking(state, [example], hits, asked.spec, seconds))
+        return made
+
+    def _search_each(
+        self,
+        state: State,
+        vectors: Vectors,
+        examples: Sequence[Example],
+        asked: Asked,
+        depth: int,
+    ) -> list[tuple[Vectors, Ids]]:
+        """Scores (m,) and ids (m,) of each example, itself left out, m ≤ depth."""
+        own = [None if asked.spec.keep_self else example.own for example in examples]
+        if len(examples) == 1:
+            excluded = None if own[0] is None else np.array(own, np.int64)
+            scores, ids = state.live.search(vectors, depth, asked.allowed, excluded)
+            self._note(state.live.trouble)
+            return [(scores[0], ids[0])]
+        more = int(any(one is not None for one in own))  # each may find itself
+        scores, ids = state.live.search(vectors, depth + more, asked.allowed)
+        self._note(state.live.trouble)
+        found = []
+        for image, row, row_ids in zip(own, scores, ids, strict=True):
+            others = slice(None) if image is None else row_ids != image
+            found.append((row[others][:depth], row_ids[others][:depth]))
+        return found
+
+    def _rank_combined(
         self,
         state: State,
         examples: Sequence[Example],
@@ -267,31 +368,35 @@ class Index:
         weights: Sequence[float] | None,
         before: float,
     ) -> Ranking:
-        """The ranking of one query, made of one example or of several. `before`: seconds spent."""
+        """The ranking of one query that is made of several examples. `before`: seconds spent."""
         start = time.perf_counter()
         vectors = state.projection.apply(np.concatenate([e.feature for e in examples]))
-        alone = weights is None and len(examples) == 1
-        vector = vectors if alone else combine(vectors, weights)
         own = {e.own for e in examples if e.own is not None}
         excluded = None if asked.spec.keep_self or not own else np.array(sorted(own), np.int64)
-        k = asked.spec.k
-        deep = max(k, NEAREST) if alone and state.calibration is not None else k
-        scores, ids = state.live.search(vector, deep, asked.allowed, excluded)
+        scores, ids = state.live.search(
+            combine(vectors, weights), asked.spec.k, asked.allowed, excluded
+        )
         self._note(state.live.trouble)
-        hits = self._hits(scores[0, :k], ids[0, :k], {e.content for e in examples}, asked)
-        if alone and hits and state.calibration is not None:
-            whole = asked.allowed is None and not asked.spec.keep_self
-            near = ids[0, :NEAREST] if whole else nearest_ids(state, examples[0], vector)
-            hits = matched(self.catalog, state, examples[0], (ids[0], near), hits)
-        nearest = hits[0] if hits and asked.spec.min_match is not None else None
+        hits = self._hits(scores[0], ids[0], {e.content for e in examples}, asked)
+        seconds = before + time.perf_counter() - start
+        return self._ranking(state, examples, hits, asked.spec, seconds)
+
+    def _ranking(
+        self,
+        state: State,
+        examples: Sequence[Example],
+        hits: tuple[Hit, ...],
+        spec: QuerySpec,
+        seconds: float,
+    ) -> Ranking:
         return Ranking(
             query=" + ".join(e.name for e in examples),
-            hits=kept(hits, state, asked.spec, alone),
+            hits=kept(hits, state, spec, len(examples) == 1),
             index=self.path,
-            took_ms=(before + time.perf_counter() - start) * 1000,
+            took_ms=seconds * 1000,
             files=tuple(e.file for e in examples if e.file is not None),
-            min_match=asked.spec.min_match,
-            nearest=nearest,
+            min_match=spec.min_match,
+            nearest=hits[0] if hits and spec.min_match is not None else None,
         )
 
     def _hits(

@@ -159,8 +159,44 @@ def test_a_picture_that_cannot_be_read(command: Run, sample: Sample, tmp_path: P
     assert done.code == 5 and "HTML" in done.err
     done = command("query", tmp_path / "none.jpg", "-i", sample.index)
     assert done.code == 2 and "there is nothing at" in done.err
-    done = command("query", tmp_path, "-i", sample.index)
-    assert done.code == 2 and "a folder" in done.err
+    (tmp_path / "empty").mkdir()
+    done = command("query", tmp_path / "empty", "-i", sample.index)
+    assert done.code == 2 and "a folder with pictures; there are none" in done.err
+
+
+@pytest.mark.parametrize("form", ["--json", "--jsonl", "--csv", "--paths"])
+def test_a_folder_against_the_gallery(
+    command: Run, sample: Sample, tmp_path: Path, form: str
+) -> None:
+    """As each of its pictures by itself; one that cannot be read is listed."""
+    folder = tmp_path / "asked"
+    (folder / "deeper").mkdir(parents=True)
+    for name, view in (("b.jpg", "moon"), ("deeper/a.jpg", "coffee"), ("c.jpg", "chelsea")):
+        with Image.open(sample.view(view)) as image:
+            image.resize((150, 150)).save(folder / name)
+    (folder / "bad.jpg").write_bytes(b"<html>")
+    asked = ("-i", sample.index, "-k", 4, form)
+    done = command("query", folder, *asked)
+    assert done.code == 0 and str(folder / "bad.jpg") in done.err and "HTML" in done.err
+    assert command("query", folder, *asked, "--strict").code == 4
+    names = [str(folder / name) for name in ("b.jpg", "c.jpg", "deeper/a.jpg")]
+    alone = [command("query", name, *asked) for name in names]
+    if form == "--json":
+        found = json.loads(done.out)
+        assert [one["query"] for one in found] == names
+        assert [paths_of(one) for one in found] == [paths_of(json.loads(a.out)) for a in alone]
+    elif form == "--jsonl":
+        found = [json.loads(line) for line in done.out.splitlines()]
+        assert [paths_of(one) for one in found] == [paths_of(json.loads(a.out)) for a in alone]
+    elif form == "--csv":
+        rows = list(csv.DictReader(io.StringIO(done.out)))
+        assert [row["query"] for row in rows[::4]] == names
+    else:
+        assert done.out == "".join(a.out for a in alone)
+
+
+def paths_of(ranking: dict) -> list[str]:
+    return [hit["path"] for hit in ranking["hits"]]
 
 
 @pytest.mark.parametrize("form", ["--json", "--jsonl", "--csv", "--paths", "-0"])

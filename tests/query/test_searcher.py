@@ -17,6 +17,7 @@ from cbir.config import QuerySpec
 from cbir.errors import ImageError, UsageError
 from cbir.images import prepare
 from cbir.query import Index
+from cbir.types import Failure, Ranking
 from tests.conftest import GridEmbedder, picture
 from tests.lifecycle.helpers import ids, run
 
@@ -191,6 +192,36 @@ def test_many_queries_and_one_of_several(opened: Index, photos: Path) -> None:
     assert [h.id for h in alone.hits][:2] == [
         h.id for h in opened.query(files[0], k=20).hits if "03.png" not in h.path
     ][:2]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [QuerySpec(k=3), QuerySpec(k=50), QuerySpec(k=3, keep_self=True),
+     QuerySpec(k=2, where=("path~*/a/*",)), QuerySpec(k=4, min_score=0.5)],
+)  # fmt: skip
+def test_any_number_of_queries_are_answered_as_one_by_one(
+    opened: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: QuerySpec
+) -> None:
+    """Indexed ones, new ones, ids, and what cannot be read, in their order, block by block."""
+    monkeypatch.setattr("cbir.query.searcher.TOGETHER", 3)
+    bad, new = tmp_path / "bad.jpg", tmp_path / "new.png"
+    bad.write_bytes(b"no picture")
+    picture(70).save(new)
+    known = sorted(str(path) for path in photos.rglob("*.png"))[:3]
+    images = [known[0], str(bad), str(new), 2, known[1], known[2], new.read_bytes(), str(tmp_path)]
+    found = list(opened.query_each(iter(images), spec))
+    assert len(found) == len(images)
+    for image, one in zip(images, found, strict=True):
+        if image in (str(bad), str(tmp_path)):
+            assert isinstance(one, Failure) and one.path == image and one.reason
+            continue
+        alone = opened.query(image, spec=spec)
+        assert isinstance(one, Ranking) and one.query == alone.query and one.files == alone.files
+        assert [hit.id for hit in one.hits] == [hit.id for hit in alone.hits]
+        scores = [(hit.score, hit.identical, hit.metadata) for hit in one.hits]
+        expected = [(hit.score, hit.identical, hit.metadata) for hit in alone.hits]
+        for (score, *rest), (wanted, *same) in zip(scores, expected, strict=True):
+            assert score == pytest.approx(wanted, abs=1e-6) and rest == same
 
 
 def test_what_cannot_be_asked_is_said(opened: Index, tmp_path: Path) -> None:
