@@ -2,7 +2,7 @@
 
 from cbir.lifecycle.adopt import AdoptOptions, AdoptReport, adopt, forget, roll_back
 from cbir.lifecycle.check import CheckReport, Fault, check, repair
-from cbir.lifecycle.edit import Removal, export_csv, export_vectors, info, remove
+from cbir.lifecycle.edit import Removal, export_csv, export_neighbours, export_vectors, info, remove
 from cbir.lifecycle.embedders import EmbedderRequest, describe
 from cbir.lifecycle.generations import Refreshed, refresh
 from cbir.lifecycle.sync import (
@@ -30,6 +30,7 @@ __all__ = [
     "check",
     "describe",
     "export_csv",
+    "export_neighbours",
     "export_vectors",
     "forget",
     "info",

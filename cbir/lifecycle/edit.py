@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from cbir.catalog import Catalog
 from cbir.errors import OperationFailedError, UsageError
+from cbir.index import neighbours
 from cbir.lifecycle.generations import refresh
 from cbir.lifecycle.sync import writing
 from cbir.query import find_file, spellings
@@ -132,6 +134,33 @@ def export_csv(index: str, out: IO[str]) -> int:
             )  # fmt: skip
             count += 1
     return count
+
+
+def export_neighbours(index: str, k: int) -> Iterator[tuple[int, str]]:
+    """The k nearest other images of every image, the k-NN graph of the gallery, as CSV in parts:
+    how many images a part has, and its text.
+
+    A row an edge, by id and rank: id, path, rank, neighbour, neighbour_path, score (cosine).
+    Searched a block of images at a time, as the index kind has it; no more is held.
+    """
+    with Catalog(index) as catalog, catalog.reading():
+        yield 0, "id,path,rank,neighbour,neighbour_path,score\r\n"
+        state = load_state(catalog)
+        if state is None:
+            return
+        stored = state.stored
+        for own, scores, found in neighbours(state.live, stored.ids(), stored.vectors_of, k):
+            wanted = np.union1d(own, found[found >= 0])
+            files = {row.id: _text(row.file) for row in catalog.rows(wanted.tolist())}
+            out = io.StringIO(newline="")
+            writer = csv.writer(out)
+            for image, row_scores, others in zip(own.tolist(), scores, found, strict=True):
+                pairs = zip(others.tolist(), row_scores.tolist(), strict=True)
+                for rank, (other, score) in enumerate(pairs, start=1):
+                    if other >= 0:
+                        writer.writerow([image, files[image], rank, other, files[other],
+                                         f"{min(1.0, score):.6f}"])  # fmt: skip
+            yield len(own), out.getvalue()
 
 
 def info(index: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cbir.present.files import write_whole
+    from cbir.present.files import write_parts, write_whole
     from cbir.present.html import PageOptions, page, write_page
     from cbir.present.names import visible
     from cbir.present.numbers import count, counts, human_duration, human_size, percent
@@ -43,6 +43,7 @@ _HOME = {
     "visible": "names",
     "write_page": "html",
     "write_sheet": "sheet",
+    "write_parts": "files",
     "write_whole": "files",
 }
 
@@ -69,6 +70,7 @@ __all__ = [
     "visible",
     "write_page",
     "write_sheet",
+    "write_parts",
     "write_whole",
 ]
 

@@ -6,13 +6,19 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 
 from cbir.errors import OperationFailedError, UsageError
 from cbir.present.names import visible
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Put `content` at `path`: written beside it, flushed to the disk, renamed over it.
+    """Put `content` at `path`; see `write_parts`."""
+    write_parts(path, (content,))
+
+
+def write_parts(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
+    """Put bytes that come in parts at `path`: written beside it, flushed to disk, renamed over it.
 
     A symbolic link is followed; an existing file keeps its permissions; a pipe or a device is
     written to directly. Raises UsageError where the folder is missing or the path is a folder, and
@@ -31,9 +37,10 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     try:
         if os.path.exists(target) and not os.path.isfile(target):
             with open(target, "wb", buffering=0) as device:
-                device.write(content)
+                for part in parts:
+                    device.write(part)
         else:
-            _replace(target, content)
+            _replace(target, parts)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OperationFailedError(
@@ -42,12 +49,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         ) from error
 
 
-def _replace(target: str, content: bytes) -> None:
+def _replace(target: str, parts: Iterable[bytes]) -> None:
     temporary = os.path.join(os.path.dirname(target), f".cbir-{secrets.token_hex(8)}.part")
     mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.exists(target) else None
     try:
         with open(temporary, "xb") as file:
-            file.write(content)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         if mode is not None:

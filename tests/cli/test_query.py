@@ -229,3 +229,25 @@ def test_a_closed_stdout(sample: Sample) -> None:
     program = f"{sys.executable} -m cbir query {sample.view('moon')} -i {sample.index} >&-"
     done = subprocess.run(program, shell=True, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
+
+
+def test_the_neighbours_of_every_image(command: Run, sample: Sample, tmp_path: Path) -> None:
+    """As each image asks by its id; to a file and to stdout."""
+    text = command("export", "--neighbours", "-", "-k", 3, "-i", sample.index).out
+    rows = list(csv.DictReader(io.StringIO(text)))
+    images = len(list(csv.DictReader(io.StringIO(
+        command("export", "--csv", "-", "-i", sample.index).out))))  # fmt: skip
+    assert len(rows) == 3 * images and [row["rank"] for row in rows[:4]] == ["1", "2", "3", "1"]
+    for row in rows[:30:3]:
+        found = hits(command("query", "id:" + row["id"], "-i", sample.index, "--json", "-k", 3))
+        own = [r for r in rows if r["id"] == row["id"]]
+        assert [str(hit["id"]) for hit in found] == [r["neighbour"] for r in own]
+        assert [hit["path"] for hit in found] == [r["neighbour_path"] for r in own]
+        for hit, r in zip(found, own, strict=True):
+            assert hit["score"] == pytest.approx(float(r["score"]), abs=2e-6)
+    file = tmp_path / "graph.csv"
+    done = command("export", "--neighbours", file, "-k", 3, "-i", sample.index)
+    assert f"Neighbours of {images} images" in done.err
+    assert file.read_bytes().decode() == text.replace("\n", "\r\n").replace("\r\r", "\r")
+    bad = command("export", "-i", sample.index)
+    assert bad.code == 2 and "--neighbours" in bad.err
