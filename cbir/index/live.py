@@ -23,8 +23,9 @@ looked at: 1 ms for 3,000 images where reading the features of 1,000 takes 20.""
 SPARSE = 0.25
 """Below this share of allowed images, a graph or lists would be searched mostly in vain: the codes
 of all allowed ones are looked at instead."""
-QUERIES = 64
-"""Queries that are searched at a time: bounds the memory that candidates take."""
+CANDIDATES = 1 << 19
+"""Candidates that are held at a time, of several queries: bounds memory. Whole blocks of queries
+keep all cores busy."""
 SEVERAL = 8
 """Queries at once from which on a search that is not exact uses all cores."""
 FACTOR = 16
@@ -109,6 +110,8 @@ class LiveIndex:
             # Threads gain nothing for few queries, and wait for each other where others compute.
             with one_thread() if len(queries) < SEVERAL else nullcontext():
                 old = self._approximate(queries, k, allowed, hidden)
+        if not len(self.delta):
+            return old
         new = self.delta.search(queries, k, allowed, excluded)
         scores, ids = sort_hits(
             np.concatenate((old[0], new[0]), axis=1), np.concatenate((old[1], new[1]), axis=1)
@@ -135,14 +138,21 @@ class LiveIndex:
                 wanted = self._base_ids[~_among(self._base_ids, hidden)]
             return nearest(queries, k, self._blocks(wanted))
         scale = math.inf if left < SPARSE * len(self.base) else len(self.base) / left
+        block = max(16, CANDIDATES // fetch)
+        if self.file is None:  # their vectors are held too
+            block = min(block, 64)
         parts = [
-            self._rescored(queries[at : at + QUERIES], k, fetch, (wanted, hidden), scale)
-            for at in range(0, len(queries), QUERIES)
+            self._rescored(queries[at : at + block], k, fetch, (wanted, hidden), scale)
+            for at in range(0, len(queries), block)
         ]
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def _wanted(self, allowed: Ids | None, hidden: Ids) -> tuple[Ids | None, int]:
         """The allowed ids that the base holds (None: all but the hidden ones), and how many."""
+        if allowed is None and not len(hidden):
+            return None, len(self._base_ids)
         if allowed is None:
             return None, len(self._base_ids) - int(_among(hidden, self._base_ids).sum())
         wanted = np.sort(allowed[_among(allowed, self._base_ids)])
@@ -160,17 +170,17 @@ class LiveIndex:
         """Candidates by the base's codes, ordered by the vectors themselves."""
         wanted, hidden = among
         excluded = hidden if wanted is None else None
-        _, ids = self.base.search(queries, fetch, wanted, excluded, scale)
+        _, ids = self.base.candidates(queries, fetch, wanted, excluded, scale)
         short = (ids[:, :k] < 0).any(axis=1)
         if short.any() and not math.isinf(scale):
-            _, more = self.base.search(queries[short], fetch, wanted, excluded, math.inf)
+            _, more = self.base.candidates(queries[short], fetch, wanted, excluded, math.inf)
             ids[short] = more
-        found = self._scored(queries, ids)
-        if self.file is not None and not self.file.sound(found[1][:, :k]):
+        scores, found = self._scored(queries, ids)
+        if self.file is not None and not self.file.sound(found[:, :k]):
             self.trouble = f"{self.file.path} is damaged; scored by the stored features instead"
             self.file = None
-            found = self._scored(queries, ids)
-        return found
+            scores, found = self._scored(queries, ids)
+        return scores[:, :k], found[:, :k]
 
     def _scored(self, queries: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
         """Candidates with their exact scores, sorted; those that are not stored any more go."""

@@ -43,8 +43,8 @@ class Wanted:
 
     @property
     def budget(self) -> int:
-        """Bytes of memory that the index may take while it is searched. Half: opening and writing
-        a file takes twice its size for a moment."""
+        """Bytes of memory that the index may take while it is searched: half, since embedding and
+        the pages of files need some too."""
         return self.memory or (memory() or FALLBACK_MEMORY) // 2
 
 

@@ -129,6 +129,7 @@ class VectorFile:
         self.dims = int(dims)
         self.ids: Ids = np.frombuffer(ids, "<i8")
         self.rows: Vectors = np.asarray(rows)  # a plain view of the map: quicker to index
+        self._first = int(self.ids[0]) if len(self.ids) else 0
         self._table = self._places()
 
     def __len__(self) -> int:
@@ -154,8 +155,10 @@ class VectorFile:
         if self._table is None:
             places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
             return np.where(self.ids[places] == ids, places, -1)
-        at = ids - self.ids[0]
+        at = ids - self._first
         inside = (at >= 0) & (at < len(self._table))
+        if inside.all():
+            return self._table[at].astype(np.int64)
         return np.where(inside, self._table[np.where(inside, at, 0)], -1).astype(np.int64)
 
     def scores(self, queries: Vectors, ids: Ids) -> Vectors:
