@@ -96,7 +96,7 @@ class FaissIndex:
             )
         if len(ids):
             rows = np.ascontiguousarray(vectors, np.float32)
-            self._index.add_with_ids(rows, np.ascontiguousarray(ids, np.int64))
+            self._kind.add(self._index, np.ascontiguousarray(ids, np.int64), rows)
 
     def remove(self, ids: Ids) -> int:
         """Remove these ids; how many were there."""

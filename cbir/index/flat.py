@@ -35,6 +35,10 @@ class Flat:
     def train(self, index: Any, rows: Vectors) -> None:
         """There is nothing to learn."""
 
+    def add(self, index: Any, ids: Ids, rows: Vectors) -> None:
+        """See `Kind.add`."""
+        index.add_with_ids(rows, ids)
+
     def holds(self, index: Any) -> bool:
         """See `Kind.holds`."""
         return isinstance(index, faiss.IndexIDMap2) and isinstance(

@@ -1,4 +1,4 @@
-"""Index kind `hnsw`: a graph of near neighbours over vectors of one byte a dimension.
+"""Index kind `hnsw`: a graph of near neighbours over vectors of one byte a dimension (`codes.py`).
 
 Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical
 navigable small world graphs (TPAMI 2018).
@@ -12,8 +12,8 @@ from typing import Any
 import faiss
 import numpy as np
 
+from cbir.index.codes import cosines, decode, encode
 from cbir.index.flat import mapped_ids
-from cbir.index.ivf import widen
 from cbir.types import Ids, Vectors
 
 LINKS = 16
@@ -26,8 +26,8 @@ MOST = 2048
 
 
 class Hnsw:
-    """`IndexIDMap2(IndexHNSWSQ)`. A row cannot be taken out: its id becomes -1 - id, and it stays
-    as a stepping stone until the graph is built again."""
+    """`IndexIDMap2(IndexHNSWSQ)` of whole numbers, by their distances. A row cannot be taken out:
+    its id becomes -1 - id, and it stays as a stepping stone until the graph is built again."""
 
     name = "hnsw"
     exact = False
@@ -36,7 +36,7 @@ class Hnsw:
     def make(self, dims: int, lists: int) -> Any:
         """See `Kind.make`."""
         graph = _FAISS.IndexHNSWSQ(
-            dims, faiss.ScalarQuantizer.QT_8bit, LINKS, faiss.METRIC_INNER_PRODUCT
+            dims, faiss.ScalarQuantizer.QT_8bit_direct, LINKS, faiss.METRIC_L2
         )
         graph.hnsw.efConstruction = BUILD_EFFORT
         made = faiss.IndexIDMap2(graph)
@@ -45,17 +45,21 @@ class Hnsw:
         return made
 
     def train(self, index: Any, rows: Vectors) -> None:
-        """See `Kind.train`."""
-        index.train(rows)
-        graph: Any = faiss.downcast_index(index.index)
-        codes: Any = faiss.downcast_index(graph.storage)
-        widen(codes.sq, index.d)
+        """See `Kind.train`: there is nothing to learn."""
+
+    def add(self, index: Any, ids: Ids, rows: Vectors) -> None:
+        """See `Kind.add`."""
+        index.add_with_ids(encode(rows), ids)
 
     def holds(self, index: Any) -> bool:
         """See `Kind.holds`."""
-        return isinstance(index, faiss.IndexIDMap2) and isinstance(
-            faiss.downcast_index(index.index), faiss.IndexHNSWSQ
-        )
+        if not isinstance(index, faiss.IndexIDMap2):
+            return False
+        graph: Any = faiss.downcast_index(index.index)
+        if not isinstance(graph, faiss.IndexHNSWSQ):
+            return False
+        codes: Any = faiss.downcast_index(graph.storage)
+        return bool(codes.sq.qtype == faiss.ScalarQuantizer.QT_8bit_direct)
 
     def ids(self, index: Any) -> Ids:
         """See `Kind.ids`."""
@@ -85,21 +89,23 @@ class Hnsw:
         self, index: Any, queries: Vectors, k: int, selector: Any, scale: float
     ) -> tuple[Vectors, Ids]:
         """See `Kind.search`; every row: all stored codes, without the graph."""
+        asked = encode(queries)
         if not math.isinf(scale):
             wide = min(MOST, math.ceil(scale * self.effort(index)))
             parameters = _FAISS.SearchParametersHNSW(efSearch=max(k, wide), sel=selector)
-            scores, ids = index.search(queries, k, params=parameters)
-            return scores, ids
+            distances, ids = index.search(asked, k, params=parameters)
+            return cosines(distances, index.d), ids
         graph: Any = faiss.downcast_index(index.index)
         codes = faiss.downcast_index(graph.storage)
         inner = None if selector is None else faiss.IDSelectorTranslated(index.id_map, selector)
-        scores, rows = codes.search(
-            queries, k, params=None if inner is None else _FAISS.SearchParameters(sel=inner)
+        distances, rows = codes.search(
+            asked, k, params=None if inner is None else _FAISS.SearchParameters(sel=inner)
         )
-        return scores, np.where(rows < 0, -1, mapped_ids(index)[rows])
+        ids = np.where(rows < 0, -1, mapped_ids(index)[rows])
+        return cosines(distances, index.d), ids
 
     def decode(self, index: Any) -> Vectors:
         """See `Kind.decode`."""
         n = int(index.ntotal)
         rows = index.index.reconstruct_n(0, n) if n else np.empty((0,))
-        return np.asarray(rows, np.float32).reshape(n, index.d)
+        return decode(np.asarray(rows, np.float32).reshape(n, index.d))

@@ -29,6 +29,10 @@ class Kind(Protocol):
         """Learn ranges and centroids from a sample, float32 (m, d), m at least 1."""
         ...
 
+    def add(self, index: Any, ids: Ids, rows: Vectors) -> None:
+        """Add unit rows, float32 (n, d), C order, under new ids, int64 (n,)."""
+        ...
+
     def holds(self, index: Any) -> bool:
         """Whether an index that was read is of this kind."""
         ...

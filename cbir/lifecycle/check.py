@@ -23,10 +23,10 @@ from cbir.types import Ids
 UNIT_TOLERANCE = 1e-3
 EXAMPLES = 5
 BLOCK = 4096
-CODE_COSINE = {"hnsw": 0.5, "ivf": 0.5, "pq": 0.25}
-"""The least cosine of a code to its vector. Usual are .99 for one byte a dimension, .6 and more for
-one bit; less where images came that are unlike those the codes were made for. Vectors of two
-pictures are near 0, unless nothing was subtracted from their features."""
+CODE_COSINE = {"hnsw": 0.9, "ivf": 0.9, "pq": 0.25}
+"""The least cosine of a code to its vector. Usual are .9999 for one byte a dimension, .6 and more
+for one bit. Vectors of two pictures are near 0, unless nothing was subtracted from their
+features."""
 
 
 @dataclass(frozen=True, slots=True)

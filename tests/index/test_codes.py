@@ -1,0 +1,63 @@
+"""One byte a dimension: what it keeps of any unit vector, and that it never changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cbir.index.codes import _rotation, cosines, decode, encode, scale
+from tests.index.vectors import made, unit
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3, 24, 100, 256, 1500])
+def test_codes_are_whole_numbers_and_stand_for_their_vectors(dims: int) -> None:
+    rng = np.random.default_rng(dims)
+    rows = unit(rng.normal(size=(300, dims)) * np.geomspace(1, 0.01, dims))
+    rows[:10] = np.eye(dims, dtype=np.float32)[np.arange(10) % dims]  # all in one direction
+    rows[10] = 0
+    codes = encode(rows)
+    assert codes.dtype == np.float32 and codes.shape == rows.shape
+    assert np.array_equal(codes, np.rint(codes)) and codes.min() >= 0 and codes.max() <= 255
+    back = decode(codes)
+    assert not back[10].any()
+    others = np.delete(np.arange(300), 10)
+    lengths = np.linalg.norm(back[others], axis=1)
+    kept = (back[others] * rows[others]).sum(axis=1) / lengths
+    assert kept.min() > 0.999 and np.abs(lengths - 1).max() < 0.05
+
+
+@pytest.mark.parametrize("dims", [16, 256])
+def test_distances_of_codes_are_cosines(dims: int) -> None:
+    rows = made(50, dims)
+    codes = encode(rows).astype(np.float64)
+    for i in range(0, 50, 7):
+        for j in range(50):
+            distance = ((codes[i] - codes[j]) ** 2).sum()
+            about = cosines(np.float32([distance]), dims)[0]
+            assert about == pytest.approx(float(rows[i] @ rows[j]), abs=0.02)
+
+
+def test_a_row_without_direction_is_far_from_all() -> None:
+    rows = np.concatenate((made(100, 32), -made(100, 32), np.zeros((1, 32), np.float32)))
+    codes = encode(rows)
+    far = ((codes[:-1] - codes[-1]) ** 2).sum(axis=1)
+    between = ((codes[:-1, None] - codes[None, :-1]) ** 2).sum(axis=2)
+    assert far.min() > between.max()
+
+
+def test_blocks_turn_and_nothing_else() -> None:
+    order, blocks = _rotation(2500)
+    assert sorted(order.tolist()) == list(range(2500)) and [len(b) for b in blocks] == [
+        1024,
+        1024,
+        452,
+    ]
+    for block in blocks:
+        assert np.allclose(block.T @ block, np.eye(len(block)), atol=1e-5)
+
+
+def test_an_index_is_read_by_what_comes_later() -> None:
+    """The rotation is part of the format: these numbers must never change."""
+    assert scale(256) == pytest.approx(126 / 0.3125) and scale(4) == 126
+    row = unit(np.arange(1, 9, dtype=np.float32)[None])
+    assert encode(row)[0].tolist() == [116, 169, 131, 171, 89, 187, 186, 66]
