@@ -18,12 +18,15 @@ from cbir import Index
 from cbir.config import IndexSpec
 from cbir.index import LiveIndex, one_thread
 from cbir.index.exact import Top
+from cbir.index.live import candidates
 from cbir.lifecycle import refresh
 from cbir.machine import cores
 from cbir.types import Ids, Vectors
 
 K = 10
 ROUNDS = 5
+FETCH = candidates(K, 2)
+"""What cbir scores anew of the kinds of one byte a dimension; usearch is given the same."""
 
 
 def fill(
@@ -82,20 +85,21 @@ def ask(folder: Path, **_more: Any) -> dict[str, Any]:
         index.search(queries[:1], K)
         live = live_of(index)
         base: Any = live.base._index
+        asked = live.base._kind.coded(queries)  # what FAISS itself is asked
         single = {
-            "cbir": lambda row: index.search(row, K),
-            "faiss": lambda row: base.search(row, K),
+            "cbir": lambda at: index.search(queries[at : at + 1], K),
+            "faiss": lambda at: base.search(asked[at : at + 1], K),
         }
-        times = one_by_one(single, queries)
+        times = one_by_one(single, len(queries))
         over = [1000 * (a - b) for a, b in zip(times["cbir"], times["faiss"], strict=True)]
         batch = {"cbir": lambda: index.search(queries, K),
                  "cbir, no catalog": lambda: live.search(queries, K),
-                 "faiss": lambda: base.search(queries, K)}  # fmt: skip
+                 "faiss": lambda: base.search(asked, K)}  # fmt: skip
         at_once = together(batch)
         got = index.search(queries, K)
         made = {
             "recall": recall(ids, got[1]), "score_error": score_error(got, ids, scores),
-            "faiss_recall": recall(ids, base.search(queries, K)[1]),
+            "faiss_recall": recall(ids, base.search(asked, K)[1]),
             "single": {name: figures(t) for name, t in times.items()},
             "single_overhead_ms": {"median": median(over),
                                    "p90": float(np.percentile(over, 90))},
@@ -148,8 +152,8 @@ def by_usearch(folder: Path, n: int, dims: int, recall: float, **_more: Any) -> 
         assert file is not None, "the index of this stage has codes, and a file beside them"
 
         def search(queries: Vectors, effort: int, threads: int) -> Ids:
-            graph.expansion_search = max(effort, 42)
-            keys = graph.search(queries, 42, threads=threads).keys.astype(np.int64)
+            graph.expansion_search = max(effort, FETCH)
+            keys = graph.search(queries, FETCH, threads=threads).keys.astype(np.int64)
             keys = keys.reshape(len(queries), -1)
             scores = file.scores(queries, keys)
             order = np.argsort(-scores, axis=1)[:, :K]
@@ -181,8 +185,9 @@ def beside(
         low, high = (low, middle) if at(middle) >= wanted else (middle, high)
     with Index.open(folder / "index") as index:
         index.search(queries[:1], K)
-        single = {"cbir": lambda row: index.search(row, K), name: lambda row: search(row, high, 1)}
-        times = one_by_one(single, queries)
+        single = {"cbir": lambda at: index.search(queries[at : at + 1], K),
+                  name: lambda at: search(queries[at : at + 1], high, 1)}  # fmt: skip
+        times = one_by_one(single, len(queries))
         at_once = together({"cbir": lambda: index.search(queries, K),
                             name: lambda: search(queries, high, cores())})  # fmt: skip
     return {
@@ -229,20 +234,19 @@ def score_error(got: tuple[Vectors, Ids], ids: Ids, scores: Vectors) -> float:
     return worst
 
 
-def one_by_one(
-    ways: dict[str, Callable[[Vectors], Any]], queries: Vectors
-) -> dict[str, list[float]]:
-    """Seconds of each query by each way, on one core; the ways take turns in being first."""
+def one_by_one(ways: dict[str, Callable[[int], Any]], count: int) -> dict[str, list[float]]:
+    """Seconds of each query (by its number) by each way, on one core; the ways take turns in being
+    first."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
     with one_thread():
-        for row in queries[:20]:
+        for number in range(min(20, count)):
             for way in ways.values():
-                way(row[None])
-        for number, row in enumerate(queries):
+                way(number)
+        for number in range(count):
             for name in names if number % 2 else reversed(names):
                 start = time.perf_counter()
-                ways[name](row[None])
+                ways[name](number)
                 times[name].append(time.perf_counter() - start)
     return times
 

@@ -213,6 +213,14 @@ class Catalog:
         ).fetchone()
         return None if row is None else int(row[0])
 
+    def now(self) -> tuple[int | None, int]:
+        """`live()` and `seq` at once: what an open index asks before each search."""
+        row = self.db.execute(
+            "SELECT (SELECT id FROM generations WHERE state = 'live' ORDER BY id DESC LIMIT 1), "
+            "(SELECT value FROM settings WHERE key = 'seq')"
+        ).fetchone()
+        return row[0], int(row[1] or 0)
+
     def calibration(self, generation: int) -> bytes | None:
         """What `Calibration.to_bytes` made for this generation; None where nothing is stored."""
         row = self.db.execute(

@@ -20,24 +20,42 @@ from cbir.types import Ids, Vectors
 
 SPAN = 5.0
 """Deviations that the range holds on either side; what lies beyond is cut off."""
-BLOCK = 1024
-"""Longer vectors are shuffled and rotated in blocks of this length."""
+BLOCK = 64
+"""Coordinates are shuffled, and rotated in blocks of this length, all by the same rotation: it is
+small enough to stay in a core's cache from query to query."""
 _MIDDLE = 128
 _FAR = 255
 """Every coordinate of a row without direction: farther from all others than they can be."""
 
 
-@lru_cache(maxsize=4)
-def _rotation(dims: int) -> tuple[Ids, tuple[NDArray[np.float32], ...]]:
-    """The order of the coordinates, int64 (d,), and orthogonal blocks; the same everywhere."""
+@lru_cache(maxsize=8)
+def _turns(dims: int) -> tuple[Ids, NDArray[np.float32], NDArray[np.float32]]:
+    """The order of the coordinates, int64 (d,); the rotation of whole blocks and that of what is
+    left over, orthogonal float32. The same everywhere."""
     rng = np.random.RandomState(20_240_611)  # this generator's numbers never change
     order = rng.permutation(dims).astype(np.int64)
-    blocks = []
-    for at in range(0, dims, BLOCK):
-        size = min(BLOCK, dims - at)
-        q, r = np.linalg.qr(rng.standard_normal((size, size)))
-        blocks.append((q * np.sign(np.diag(r))).astype(np.float32))
-    return order, tuple(blocks)
+    whole, rest = (_orthogonal(rng, size) for size in (BLOCK, dims % BLOCK))
+    return order, whole, rest
+
+
+def _orthogonal(rng: np.random.RandomState, size: int) -> NDArray[np.float32]:
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    return np.asarray(q * np.sign(np.diag(r)), np.float32)
+
+
+def _turn(rows: Vectors, whole: NDArray[np.float32], rest: NDArray[np.float32]) -> Vectors:
+    """Each block of float32 (n, d) times a rotation; a new array."""
+    n, dims = rows.shape
+    blocks = dims // BLOCK
+    if not len(rest):
+        return (rows.reshape(n * blocks, BLOCK) @ whole).reshape(n, dims)
+    turned = np.empty((n, dims), np.float32)
+    edge = blocks * BLOCK
+    if blocks:
+        parts = np.ascontiguousarray(rows[:, :edge]).reshape(n * blocks, BLOCK)
+        turned[:, :edge] = (parts @ whole).reshape(n, edge)
+    turned[:, edge:] = rows[:, edge:] @ rest
+    return turned
 
 
 def scale(dims: int) -> float:
@@ -48,13 +66,8 @@ def scale(dims: int) -> float:
 def encode(rows: Vectors) -> Vectors:
     """Unit rows float32 (n, d) → whole numbers 0 to 255, as float32 (n, d), which FAISS takes."""
     dims = rows.shape[1]
-    order, blocks = _rotation(dims)
-    shuffled = rows[:, order]
-    turned = np.empty(rows.shape, np.float32)
-    at = 0
-    for block in blocks:
-        turned[:, at : at + len(block)] = shuffled[:, at : at + len(block)] @ block
-        at += len(block)
+    order, whole, rest = _turns(dims)
+    turned = _turn(np.asarray(rows[:, order], np.float32), whole, rest)
     turned *= np.float32(scale(dims))
     np.rint(turned, out=turned)
     turned += _MIDDLE
@@ -66,13 +79,8 @@ def encode(rows: Vectors) -> Vectors:
 def decode(codes: Vectors) -> Vectors:
     """What codes stand for, float32 (n, d): the rows again, but for rounding; zero rows as zero."""
     dims = codes.shape[1]
-    order, blocks = _rotation(dims)
-    turned = (codes - _MIDDLE) / np.float32(scale(dims))
-    shuffled = np.empty(codes.shape, np.float32)
-    at = 0
-    for block in blocks:
-        shuffled[:, at : at + len(block)] = turned[:, at : at + len(block)] @ block.T
-        at += len(block)
+    order, whole, rest = _turns(dims)
+    shuffled = _turn((codes - _MIDDLE) / np.float32(scale(dims)), whole.T, rest.T)
     rows = np.empty(codes.shape, np.float32)
     rows[:, order] = shuffled
     rows[(codes == _FAR).all(axis=1)] = 0

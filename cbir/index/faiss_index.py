@@ -233,9 +233,13 @@ def one_thread() -> Iterator[None]:
 
 def sort_hits(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
     """Each row by falling score, equal scores by id; -1 last. Inputs stay as they are."""
-    last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
-    if len(ids) == 1:  # the usual case, in a third of the time
-        one = np.lexsort((last[0], -scores[0]))
-        return scores[:, one], ids[:, one]
-    order = np.lexsort((last, -scores), axis=1)
+    order = hit_order(scores, ids)
+    if len(order) == 1:  # the usual case, in a third of the time
+        return scores[:, order[0]], ids[:, order[0]]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+
+
+def hit_order(scores: Vectors, ids: Ids) -> Ids:
+    """The order of each row's hits, int64 (q, m): by falling score, equal ones by id, -1 last."""
+    last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
+    return np.asarray(np.lexsort((last, -scores), axis=1), np.int64)

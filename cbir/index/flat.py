@@ -39,6 +39,10 @@ class Flat:
         """See `Kind.add`."""
         index.add_with_ids(rows, ids)
 
+    def coded(self, rows: Vectors) -> Vectors:
+        """See `Kind.coded`: as they are."""
+        return rows
+
     def holds(self, index: Any) -> bool:
         """See `Kind.holds`."""
         return isinstance(index, faiss.IndexIDMap2) and isinstance(

@@ -49,7 +49,11 @@ class Hnsw:
 
     def add(self, index: Any, ids: Ids, rows: Vectors) -> None:
         """See `Kind.add`."""
-        index.add_with_ids(encode(rows), ids)
+        index.add_with_ids(self.coded(rows), ids)
+
+    def coded(self, rows: Vectors) -> Vectors:
+        """See `Kind.coded`."""
+        return encode(rows)
 
     def holds(self, index: Any) -> bool:
         """See `Kind.holds`."""
@@ -89,7 +93,7 @@ class Hnsw:
         self, index: Any, queries: Vectors, k: int, selector: Any, scale: float
     ) -> tuple[Vectors, Ids]:
         """See `Kind.search`; every row: all stored codes, without the graph."""
-        asked = encode(queries)
+        asked = self.coded(queries)
         if not math.isinf(scale):
             wide = min(MOST, math.ceil(scale * self.effort(index)))
             parameters = _FAISS.SearchParametersHNSW(efSearch=max(k, wide), sel=selector)

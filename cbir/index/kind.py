@@ -33,6 +33,10 @@ class Kind(Protocol):
         """Add unit rows, float32 (n, d), C order, under new ids, int64 (n,)."""
         ...
 
+    def coded(self, rows: Vectors) -> Vectors:
+        """Unit rows as FAISS's index takes them, float32 (n, d)."""
+        ...
+
     def holds(self, index: Any) -> bool:
         """Whether an index that was read is of this kind."""
         ...

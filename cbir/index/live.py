@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbir.index.exact import BLOCK, exact_scores, nearest
-from cbir.index.faiss_index import FaissIndex, one_thread, sort_hits
+from cbir.index.faiss_index import FaissIndex, hit_order, one_thread, sort_hits
 from cbir.index.vectors import VectorFile
 from cbir.types import Ids, Vectors
 
@@ -28,8 +28,16 @@ CANDIDATES = 1 << 19
 keep all cores busy."""
 SEVERAL = 8
 """Queries at once from which on a search that is not exact uses all cores."""
+MARGIN = 16
+"""Candidates beside the hits, at least: so few that are not among the exact hits can come between
+by the errors of codes of a byte."""
 FACTOR = 16
 """Candidates per hit of the kind `pq`, where nothing was measured."""
+
+
+def candidates(k: int, factor: int) -> int:
+    """How many candidates are taken for k hits: `factor` for each, and `MARGIN` more at least."""
+    return max(factor * k, k + MARGIN)
 
 
 def _nothing(ids: Ids) -> Vectors:
@@ -129,7 +137,7 @@ class LiveIndex:
         """
         wanted, left = self._wanted(allowed, hidden)
         k = min(k, left)
-        fetch = min(left, max(self.factor * k, k + 32))
+        fetch = min(left, candidates(k, self.factor))
         if k == 0 or not len(queries):
             empty = (len(queries), k)
             return np.full(empty, -np.inf, np.float32), np.full(empty, -1, np.int64)
@@ -175,24 +183,19 @@ class LiveIndex:
         if short.any() and not math.isinf(scale):
             _, more = self.base.candidates(queries[short], fetch, wanted, excluded, math.inf)
             ids[short] = more
-        scores, found = self._scored(queries, ids)
-        if self.file is not None and not self.file.sound(found[:, :k]):
+        if self.file is not None:
+            places = self.file.places(ids)
+            scores, found, places = sorted_hits(self.file.scores_at(queries, places), ids, places)
+            if self.file.sound_at(places[:, :k]):
+                return scores[:, :k], found[:, :k]
             self.trouble = f"{self.file.path} is damaged; scored by the stored features instead"
             self.file = None
-            scores, found = self._scored(queries, ids)
+        known, places = np.unique(ids, return_inverse=True)
+        places = places.reshape(ids.shape)
+        none = int(np.searchsorted(known, 0))  # -1, where it is there, comes first
+        scores = exact_scores(queries, self._stored(known[none:]), places - none)
+        scores, found, _ = sorted_hits(scores, ids, places)
         return scores[:, :k], found[:, :k]
-
-    def _scored(self, queries: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
-        """Candidates with their exact scores, sorted; those that are not stored any more go."""
-        if self.file is not None:
-            scores = self.file.scores(queries, ids)
-        else:
-            known, places = np.unique(ids, return_inverse=True)
-            places = places.reshape(ids.shape)
-            none = int(np.searchsorted(known, 0))  # -1, where it is there, comes first
-            scores = exact_scores(queries, self._stored(known[none:]), places - none)
-        lost = np.isnan(scores)
-        return sort_hits(np.where(lost, -np.inf, scores), np.where(lost, -1, ids))
 
     def _blocks(self, ids: Ids) -> list[tuple[Ids, Callable[[], Vectors]]]:
         """Ids in blocks, each with what reads its vectors."""
@@ -247,6 +250,18 @@ class LiveIndex:
         self.base.remove(self._masked)
         self.base.add(self.delta.ids(), self.delta.vectors())
         return self.base
+
+
+def sorted_hits(scores: Vectors, ids: Ids, places: Ids) -> tuple[Vectors, Ids, Ids]:
+    """Candidates by falling score, with their places; those whose score is NaN are not there."""
+    lost = np.isnan(scores)
+    if lost.any():
+        scores, ids = np.where(lost, -np.inf, scores), np.where(lost, -1, ids)
+    order = hit_order(scores, ids)
+    if len(order) == 1:
+        one = order[0]
+        return scores[:, one], ids[:, one], places[:, one]
+    return tuple(np.take_along_axis(a, order, 1) for a in (scores, ids, places))  # type: ignore[return-value]
 
 
 def _among(ids: Ids, rising: Ids) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cbir.index.exact import Top
 from cbir.index.faiss_index import FaissIndex
-from cbir.index.live import FACTOR
+from cbir.index.live import FACTOR, candidates
 from cbir.types import Ids, Vectors
 
 DEPTH = 10
@@ -60,7 +60,7 @@ def tune(store: FaissIndex, truth: Top, recall: float) -> Tuned:
 
 def measured_recall(store: FaissIndex, truth: Top, factor: int) -> float:
     """Index recall@10 at the store's present effort, 0 to 1."""
-    fetch = max(factor * DEPTH, DEPTH + 32)
+    fetch = candidates(DEPTH, factor)
     _, found = store.search(truth.queries, fetch)
     hits = 0
     possible = 0

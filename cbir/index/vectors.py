@@ -33,6 +33,8 @@ _SPARSE = 8
 """A table from ids to rows is made where ids span at most so many times their number."""
 _TOLERANCE = 1e-3
 """How far from 1 the length of a row may be."""
+_BY_PLACE: Any = vars(faiss)["fvec_inner_products_by_idx"]
+"""FAISS's stub lacks it."""
 
 
 class VectorWriter:
@@ -129,6 +131,7 @@ class VectorFile:
         self.dims = int(dims)
         self.ids: Ids = np.frombuffer(ids, "<i8")
         self.rows: Vectors = np.asarray(rows)  # a plain view of the map: quicker to index
+        self._address = faiss.swig_ptr(self.rows)
         self._first = int(self.ids[0]) if len(self.ids) else 0
         self._table = self._places()
 
@@ -166,15 +169,20 @@ class VectorFile:
 
         queries float32 (q, d); ids int64 (q, m) → float32 (q, m). Nothing is copied.
         """
-        scores = np.full(ids.shape, np.nan, np.float32)
-        if not ids.size or not len(self.ids):
+        return self.scores_at(queries, self.places(ids))
+
+    def scores_at(self, queries: Vectors, places: Ids) -> Vectors:
+        """The same for rows by their `places`, int64 (q, m)."""
+        scores = np.full(places.shape, np.nan, np.float32)
+        if not places.size or not len(self.ids):
             return scores
-        places = np.ascontiguousarray(self.places(ids))
+        wanted = np.ascontiguousarray(places)
         asked = np.ascontiguousarray(queries, np.float32)
-        pointers = [faiss.swig_ptr(array) for array in (scores, asked, self.rows, places)]
-        by_place: Any = vars(faiss)["fvec_inner_products_by_idx"]  # its stub lacks it
-        by_place(*pointers, self.dims, *ids.shape)
-        scores[places < 0] = np.nan
+        _BY_PLACE(
+            faiss.swig_ptr(scores), faiss.swig_ptr(asked), self._address, faiss.swig_ptr(wanted),
+            self.dims, *places.shape,
+        )  # fmt: skip
+        scores[wanted < 0] = np.nan
         return scores
 
     def vectors_of(self, ids: Ids) -> Vectors:
@@ -187,10 +195,14 @@ class VectorFile:
 
     def sound(self, ids: Ids) -> bool:
         """Whether the rows of these ids have the length that embeddings have; below zero: none."""
-        places = self.places(ids[ids >= 0])
+        return self.sound_at(self.places(ids))
+
+    def sound_at(self, places: Ids) -> bool:
+        """The same for rows by their `places`; below zero: none."""
         rows = self.rows[places[places >= 0]]
         lengths = np.einsum("nd,nd->n", rows, rows)
-        return bool(((np.abs(lengths - 1) <= 2 * _TOLERANCE) | (lengths == 0)).all())
+        off = np.abs(lengths - 1) > 2 * _TOLERANCE
+        return not off.any() or not lengths[off].any()
 
     def blocks(self) -> Iterator[tuple[Ids, Vectors]]:
         """All ids and rows, 4,096 at most at a time, by id."""

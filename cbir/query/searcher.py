@@ -280,10 +280,11 @@ class Index:
 
     def _refresh(self) -> State:
         """The state as the catalog has it in this read transaction."""
-        wanted = self.catalog.live() if self._pinned is None else self._pinned
+        live, seq = self.catalog.now()
+        wanted = live if self._pinned is None else self._pinned
         if self._state is None or self._state.generation.id != wanted:
             self._state = load_state(self.catalog, self.notes, self._pinned)
-        else:
+        elif self._state.live.seq != seq:
             catch_up(self.catalog, self._state)
         if self._state is None:
             raise UsageError(f"The index {self.path} holds no images yet.")
