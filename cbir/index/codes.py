@@ -11,6 +11,7 @@ compares them without decoding: the squared distance of two codes is that of the
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -21,41 +22,70 @@ from cbir.types import Ids, Vectors
 SPAN = 5.0
 """Deviations that the range holds on either side; what lies beyond is cut off."""
 BLOCK = 64
-"""Coordinates are shuffled, and rotated in blocks of this length, all by the same rotation: it is
-small enough to stay in a core's cache from query to query."""
+"""Coordinates are mixed within blocks of this length, then across them: two small rotations that
+stay in a core's cache from query to query, where one of d x d would not."""
 _MIDDLE = 128
 _FAR = 255
 """Every coordinate of a row without direction: farther from all others than they can be."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """A rotation of d coordinates, made of small ones.
+
+    order    the coordinates are shuffled first, int64 (d,)
+    within   rotates each block of `BLOCK` coordinates (all of them where there are fewer)
+    across   rotates what stands at one place of all blocks; float32 both
+    """
+
+    order: Ids
+    within: NDArray[np.float32]
+    across: NDArray[np.float32]
+
+    def forth(self, rows: Vectors) -> Vectors:
+        """Float32 (n, d) → the same turned, a new array."""
+        turned = np.ascontiguousarray(rows[:, self.order], np.float32)
+        for part in self._parts(turned):
+            part[:] = self.across @ (part @ self.within)
+        return turned
+
+    def back(self, turned: Vectors) -> Vectors:
+        """The inverse."""
+        shuffled = np.array(turned, np.float32, order="C")
+        for part in reversed(self._parts(shuffled)):
+            part[:] = (self.across.T @ part) @ self.within.T
+        rows = np.empty_like(shuffled)
+        rows[:, self.order] = shuffled
+        return rows
+
+    def _parts(self, rows: Vectors) -> list[Vectors]:
+        """Views (n, blocks, block) of what is turned, one after the other: the first whole blocks,
+        and where something is left over, as many that end with the last coordinate."""
+        n, dims = rows.shape
+        blocks, block = len(self.across), len(self.within)
+        edge = blocks * block
+        starts = [0] if edge == dims else [0, dims - edge]
+        item = rows.itemsize
+        return [
+            np.lib.stride_tricks.as_strided(
+                rows[:, start:], (n, blocks, block), (dims * item, block * item, item)
+            )
+            for start in starts
+        ]
+
+
 @lru_cache(maxsize=8)
-def _turns(dims: int) -> tuple[Ids, NDArray[np.float32], NDArray[np.float32]]:
-    """The order of the coordinates, int64 (d,); the rotation of whole blocks and that of what is
-    left over, orthogonal float32. The same everywhere."""
+def turns(dims: int) -> Turns:
+    """The rotation for vectors of this length; the same everywhere."""
     rng = np.random.RandomState(20_240_611)  # this generator's numbers never change
     order = rng.permutation(dims).astype(np.int64)
-    whole, rest = (_orthogonal(rng, size) for size in (BLOCK, dims % BLOCK))
-    return order, whole, rest
+    block = min(BLOCK, dims)
+    return Turns(order, _orthogonal(rng, block), _orthogonal(rng, dims // block))
 
 
 def _orthogonal(rng: np.random.RandomState, size: int) -> NDArray[np.float32]:
     q, r = np.linalg.qr(rng.standard_normal((size, size)))
     return np.asarray(q * np.sign(np.diag(r)), np.float32)
-
-
-def _turn(rows: Vectors, whole: NDArray[np.float32], rest: NDArray[np.float32]) -> Vectors:
-    """Each block of float32 (n, d) times a rotation; a new array."""
-    n, dims = rows.shape
-    blocks = dims // BLOCK
-    if not len(rest):
-        return (rows.reshape(n * blocks, BLOCK) @ whole).reshape(n, dims)
-    turned = np.empty((n, dims), np.float32)
-    edge = blocks * BLOCK
-    if blocks:
-        parts = np.ascontiguousarray(rows[:, :edge]).reshape(n * blocks, BLOCK)
-        turned[:, :edge] = (parts @ whole).reshape(n, edge)
-    turned[:, edge:] = rows[:, edge:] @ rest
-    return turned
 
 
 def scale(dims: int) -> float:
@@ -66,8 +96,7 @@ def scale(dims: int) -> float:
 def encode(rows: Vectors) -> Vectors:
     """Unit rows float32 (n, d) → whole numbers 0 to 255, as float32 (n, d), which FAISS takes."""
     dims = rows.shape[1]
-    order, whole, rest = _turns(dims)
-    turned = _turn(np.asarray(rows[:, order], np.float32), whole, rest)
+    turned = turns(dims).forth(rows)
     turned *= np.float32(scale(dims))
     np.rint(turned, out=turned)
     turned += _MIDDLE
@@ -79,10 +108,7 @@ def encode(rows: Vectors) -> Vectors:
 def decode(codes: Vectors) -> Vectors:
     """What codes stand for, float32 (n, d): the rows again, but for rounding; zero rows as zero."""
     dims = codes.shape[1]
-    order, whole, rest = _turns(dims)
-    shuffled = _turn((codes - _MIDDLE) / np.float32(scale(dims)), whole.T, rest.T)
-    rows = np.empty(codes.shape, np.float32)
-    rows[:, order] = shuffled
+    rows = turns(dims).back((codes - _MIDDLE) / np.float32(scale(dims)))
     rows[(codes == _FAR).all(axis=1)] = 0
     return rows
 
