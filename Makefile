@@ -61,6 +61,7 @@ bench: $(VENV)/installed-dev ## run the benchmarks; DATA=folder with clothing/ a
 	$(BIN)/python benchmarks/many.py --data $(DATA)
 	for name in efficientnet-lite0 resnet50 efficientnetv2b0; do $(BIN)/python benchmarks/peers.py --data $(DATA) --backbone $$name; done
 	$(BIN)/python benchmarks/kinds.py
+	for part in million ten-million mix; do $(BIN)/python benchmarks/index.py --part $$part; done
 
 bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/recall.py --smoke
@@ -75,6 +76,7 @@ bench-smoke: $(VENV)/installed-dev ## run each benchmark on a few images
 	$(BIN)/python benchmarks/peer_packages.py --smoke
 	$(BIN)/python benchmarks/many.py --smoke
 	$(BIN)/python benchmarks/kinds.py --smoke
+	$(BIN)/python benchmarks/index.py --smoke
 
 clean: ## remove the virtual environment, the demo and all caches
 	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -34,7 +34,7 @@ def smoke(folder: str) -> dict[str, Truth]:
 def machine() -> dict[str, object]:
     """Where figures were taken: processor, cores, versions."""
     packages = ("numpy", "pillow", "keras", "tensorflow", "tensorflow-cpu", "faiss-cpu",
-                "scikit-image")  # fmt: skip
+                "scikit-image", "openvino", "nncf", "torch", "hnswlib", "usearch")  # fmt: skip
     found = {name: _version(name) for name in packages}
     return {
         **processor(),
