@@ -44,7 +44,7 @@ class Turns:
 
     def forth(self, rows: Vectors) -> Vectors:
         """Float32 (n, d) → the same turned, a new array."""
-        turned = np.ascontiguousarray(rows[:, self.order], np.float32)
+        turned = np.take(np.asarray(rows, np.float32), self.order, axis=1)
         for part in self._parts(turned):
             part[:] = self.across @ (part @ self.within)
         return turned
