@@ -85,6 +85,11 @@ class LiveIndex:
         return len(self.delta) + len(self._masked)
 
     @property
+    def complete(self) -> bool:
+        """Whether a search needs nothing but what is here."""
+        return self.base.exact or self.file is not None
+
+    @property
     def masked(self) -> Ids:
         """Ids of the base that are not true any more, int64 (m,)."""
         return self._masked

@@ -196,12 +196,25 @@ class Index:
         fingerprint of what made the features: IndexIncompatibleError where the index has another by
         now; UsageError for features of another length.
         """
-        with self._one, self.catalog.reading():
-            state = self._refresh()
-            self._check_features(state, features, embedder)
-            found = state.live.search(state.projection.apply(features), k, None, excluded)
-            self._note(state.live.trouble)
-            return found
+        with self._one:
+            # Where nothing has changed and the catalog is not needed, one statement says so.
+            if self._state is not None and self._state.live.complete and self._is_current():
+                return self._search(self._state, features, k, excluded, embedder)
+            with self.catalog.reading():
+                return self._search(self._refresh(), features, k, excluded, embedder)
+
+    def _search(
+        self,
+        state: State,
+        features: Vectors,
+        k: int,
+        excluded: Ids | None,
+        embedder: str | None,
+    ) -> tuple[Vectors, Ids]:
+        self._check_features(state, features, embedder)
+        found = state.live.search(state.projection.apply(features), k, None, excluded)
+        self._note(state.live.trouble)
+        return found
 
     def stored_features(self, ids: Sequence[int]) -> Vectors:
         """The stored features of these images, float32 (n, f), in their order.
@@ -277,6 +290,14 @@ class Index:
             return self._embedders.get(self.embedder_row())
 
     # -- search ----------------------------------------------------------------------------------
+
+    def _is_current(self) -> bool:
+        """Whether the state is what the catalog has now."""
+        with sqlite_errors(self.catalog.path):
+            live, seq = self.catalog.now()
+        assert self._state is not None
+        wanted = live if self._pinned is None else self._pinned
+        return self._state.generation.id == wanted and self._state.live.seq == seq
 
     def _refresh(self) -> State:
         """The state as the catalog has it in this read transaction."""
