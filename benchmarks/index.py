@@ -46,17 +46,24 @@ def stage(name: str, folder: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def sized(folder: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Fill, build, open, ask; peers."""
-    found = {name: stage(name, folder, options) for name in ("fill", "build", "open", "ask")}
+    """Fill, build, open, ask; peers. In a folder that was kept, only what comes after the build."""
+    notes = Path(folder) / "made.json"
+    wanted = {key: options[key] for key in ("n", "dims", "queries", "memory", "kind")}
+    kept = json.loads(notes.read_text()) if notes.exists() else {}
+    if kept and kept["options"] != wanted:
+        raise SystemExit(f"{folder}: expected {wanted}; it has {kept['options']}. Name another.")
+    found = kept.get("found") or {name: stage(name, folder, options) for name in ("fill", "build")}
+    notes.write_text(json.dumps({"options": wanted, "found": found}))
+    found |= {name: stage(name, folder, options) for name in ("open", "ask")}
     if options["peers"]:
-        wanted = {**options, "recall": found["ask"]["recall"]}
+        asked = {**options, "recall": found["ask"]["recall"]}
         for name in ("hnswlib", "usearch"):
             try:
                 __import__("usearch.index" if name == "usearch" else name)
             except ImportError:
                 say(f"{name} is left out: it is not installed")
                 continue
-            found[name] = stage(name, folder, wanted)
+            found[name] = stage(name, folder, asked)
     return found
 
 
@@ -67,6 +74,8 @@ def main() -> None:
     parser.add_argument("--kind", default="auto", help="index kind; mix: hnsw unless given")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the mix")
     parser.add_argument("-n", type=int, help="vectors")
+    parser.add_argument("--keep", metavar="FOLDER", help="work there, and leave it: a later run "
+                        "does not build again")  # fmt: skip
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -75,19 +84,20 @@ def main() -> None:
     if chosen.stage:
         say(json.dumps(STAGES[chosen.stage](Path(chosen.folder), **chosen.options)))
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = chosen.keep or temporary
         if chosen.smoke:
             small = {"n": 3000, "dims": 32, "queries": 100, "memory": 0, "peers": True}
             for kind in ("hnsw", "pq"):
-                sized(str(Path(folder) / kind), {**small, "kind": kind})
-            stage("mix", str(Path(folder) / "mix"), {"n": 2000, "dims": 16, "kind": "hnsw",
+                sized(str(Path(temporary) / kind), {**small, "kind": kind})
+            stage("mix", str(Path(temporary) / "mix"), {"n": 2000, "dims": 16, "kind": "hnsw",
                                                      "minutes": 0.05})  # fmt: skip
             return
         if chosen.part == "mix":
             kind = "hnsw" if chosen.kind == "auto" else chosen.kind
             options = {"n": chosen.n or 200_000, "dims": 128, "kind": kind,
                        "minutes": chosen.minutes}  # fmt: skip
-            name, found = f"index-mix-{kind}", stage("mix", folder, options)
+            name, found = f"index-mix-{kind}", stage("mix", temporary, options)
         else:
             options = {**PARTS[chosen.part], "kind": chosen.kind}
             options["n"] = chosen.n or options["n"]
