@@ -28,6 +28,9 @@ CANDIDATES = 1 << 19
 keep all cores busy."""
 SEVERAL = 8
 """Queries at once from which on a search that is not exact uses all cores."""
+EXACT_SEVERAL = 2
+"""The same of an exact one: FAISS gives each query a core, and waits 8 ms for a thread that it does
+not need."""
 MARGIN = 16
 """Candidates beside the hits, at least: so few that are not among the exact hits can come between
 by the errors of codes of a byte."""
@@ -117,15 +120,16 @@ class LiveIndex:
         hidden = self._masked
         if excluded is not None:
             hidden = np.union1d(hidden, excluded) if len(hidden) else np.sort(excluded)
-        if self.base.exact:
-            old = self.base.search(queries, k, allowed, hidden)
-        else:
-            # Threads gain nothing for few queries, and wait for each other where others compute.
-            with one_thread() if len(queries) < SEVERAL else nullcontext():
+        # Threads gain nothing for few queries, and wait for each other where others compute.
+        few = len(queries) < (EXACT_SEVERAL if self.base.exact else SEVERAL)
+        with one_thread() if few else nullcontext():
+            if self.base.exact:
+                old = self.base.search(queries, k, allowed, hidden)
+            else:
                 old = self._approximate(queries, k, allowed, hidden)
-        if not len(self.delta):
-            return old
-        new = self.delta.search(queries, k, allowed, excluded)
+            if not len(self.delta):
+                return old
+            new = self.delta.search(queries, k, allowed, excluded)
         scores, ids = sort_hits(
             np.concatenate((old[0], new[0]), axis=1), np.concatenate((old[1], new[1]), axis=1)
         )
