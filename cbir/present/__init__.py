@@ -42,8 +42,8 @@ _HOME = {
     "to_paths": "records",
     "visible": "names",
     "write_page": "html",
-    "write_sheet": "sheet",
     "write_parts": "files",
+    "write_sheet": "sheet",
     "write_whole": "files",
 }
 
@@ -69,8 +69,8 @@ __all__ = [
     "to_paths",
     "visible",
     "write_page",
-    "write_sheet",
     "write_parts",
+    "write_sheet",
     "write_whole",
 ]
 
