@@ -23,6 +23,7 @@ def export_command(
     """Write the embeddings, a table of all images with their metadata, or who is near whom."""
     import io
 
+    from cbir.cli.benchmark.common import given
     from cbir.cli.output import note, result
     from cbir.errors import UsageError
     from cbir.lifecycle import export_csv, export_vectors
@@ -33,6 +34,8 @@ def export_command(
             "export: expected --vectors FILE.npz, --csv FILE or --neighbours FILE (or several of "
             "them); received none."
         )
+    if given("k") and neighbours is None:
+        raise UsageError("-k: expected together with --neighbours; received without it.")
     if vectors is not None:
         rows, dims = export_vectors(index, vectors)
         note(f"{count(rows, 'vector')} of {dims} dims in {vectors}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbir.query import Index
-    from cbir.types import ImageInput, Ranking
+    from cbir.types import Failure, ImageInput, Ranking
 
 
 @click.command("query", short_help="Find the nearest images of an example.")
@@ -44,7 +44,12 @@ if TYPE_CHECKING:
 @click.option("--keep-self", is_flag=True,
               help="Keep the query image itself among the hits, where it is indexed.",
               )  # fmt: skip
-@click.option("--json", "form", flag_value="json", help="One JSON object; an array for several.")
+@click.option(
+    "--json",
+    "form",
+    flag_value="json",
+    help="One JSON object; an array for several, and for a folder.",
+)
 @click.option("--jsonl", "form", flag_value="jsonl", help="One JSON object a line and query.")
 @click.option("--csv", "form", flag_value="csv", help="CSV, one row a hit.")
 @click.option("--paths", "form", flag_value="paths", help="Only the paths of the hits.")
@@ -58,9 +63,9 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
     """Find the images of the index that look most like IMAGE.
 
     IMAGE is a picture file, "-" for a picture on standard input, the id of an indexed image (id:12,
-    or 12 where no file is called so), or a folder, for all pictures below it. Several images give
-    one ranking each (with --jsonl or --paths as soon as it is there); --combine makes one query of
-    them. Score is the cosine; match, where the index is calibrated, the
+    or 12 where no file is called so), or a folder (./12), for all pictures below it. Several images
+    give one ranking each (with --jsonl or --paths as soon as it is there); --combine makes one
+    query of them. Score is the cosine; match, where the index is calibrated, the
     probability that both show the same thing. An indexed image is not its own answer, but copies
     of it are, and are marked `identical`.
     """
@@ -77,14 +82,17 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
                 f"different pictures whose files are there; {index} is not. Run `cbir index`, or "
                 "use --min-score."
             )
-        given, names = zip(*(one for image in images for one in _read(image)), strict=True)
+        asked, unseen = _read_all(images)
+        given, names = zip(*asked, strict=True)
         rankings, failed = _ask(opened, given, names, options)
+        failed = [*unseen, *failed]
         for line in opened.notes:
             note(f"Note: {line}. `cbir check --repair` mends it.")
         for line in opened.embedder_notes:
             note(f"Note: {line}")
     if not _streams(options):
-        _show(rankings, options["form"])
+        several = any(_is_folder(image) for image in images) and not options["combine"]
+        _show(rankings, options["form"], several)
     if rankings and options["html"]:
         _write_html(rankings, options["html"])
     if rankings and options["sheet"]:
@@ -94,7 +102,7 @@ def query_command(images: tuple[str, ...], index: str, **options: Any) -> None:
         quit_with(EXIT_FAILED)
     if options["fail_empty"] and not any(ranking.hits for ranking in rankings):
         quit_with(EXIT_EMPTY)
-    if failed and len(given) > 1:
+    if failed and len(given) + len(unseen) > 1:
         quit_with(EXIT_SKIPPED if options["strict"] else 0)
 
 
@@ -132,8 +140,7 @@ def _check_outputs(options: dict[str, Any]) -> None:
 
 
 def _read(image: str) -> list[tuple[ImageInput, str]]:
-    """What an argument means: bytes from stdin, an id, a file's path, those below a folder; and
-    their names."""
+    """What an argument means: bytes from stdin, a file's path, an id; and its name."""
     from cbir.errors import UsageError
 
     if image == "-":
@@ -143,10 +150,8 @@ def _read(image: str) -> list[tuple[ImageInput, str]]:
         return [(data, "-")]
     if os.path.isfile(image):
         return [(image, image)]
-    if os.path.isdir(image):
-        return _below(image)
-    number = image.removeprefix("id:")
-    if number.isascii() and number.isdecimal():
+    number = _number(image)
+    if number:
         return [(int(number), f"id:{number}")]
     raise UsageError(
         "IMAGE: expected a picture file, a folder of them, - or the id of an indexed image (id:12);"
@@ -154,16 +159,40 @@ def _read(image: str) -> list[tuple[ImageInput, str]]:
     )
 
 
-def _below(folder: str) -> list[tuple[ImageInput, str]]:
-    """All pictures below a folder, by path."""
+def _number(image: str) -> str:
+    """The digits of an id, "" where it is none."""
+    number = image.removeprefix("id:")
+    return number if number.isascii() and number.isdecimal() else ""
+
+
+def _is_folder(image: str) -> bool:
+    return os.path.isdir(image) and not _number(image)
+
+
+def _read_all(images: Sequence[str]) -> tuple[list[tuple[ImageInput, str]], list[Failure]]:
+    """What all arguments mean, and what a folder has that cannot be looked at."""
+    asked: list[tuple[ImageInput, str]] = []
+    unseen: list[Failure] = []
+    for image in images:
+        if _is_folder(image):
+            found, failed = _below(image)
+            asked += found
+            unseen += failed
+        else:
+            asked += _read(image)
+    return asked, unseen
+
+
+def _below(folder: str) -> tuple[list[tuple[ImageInput, str]], list[Failure]]:
+    """All pictures below a folder, by path, and what could not be looked at."""
     from cbir.errors import UsageError
     from cbir.images import ScanOptions, scan
 
-    paths = sorted(os.path.join(folder, *ref.path.split("/"))
-                   for ref in scan(os.path.abspath(folder), ScanOptions()).refs)  # fmt: skip
+    seen = scan(os.path.abspath(folder), ScanOptions())
+    paths = sorted(os.path.join(folder, *ref.path.split("/")) for ref in seen.refs)
     if not paths:
         raise UsageError(f"IMAGE: expected a folder with pictures; there are none below {folder}.")
-    return [(path, path) for path in paths]
+    return [(path, path) for path in paths], seen.failures
 
 
 def _streams(options: dict[str, Any]) -> bool:
@@ -207,14 +236,14 @@ def _ask(
     return rankings, failed
 
 
-def _show(rankings: Sequence[Ranking], form: str | None) -> None:
+def _show(rankings: Sequence[Ranking], form: str | None, several: bool = False) -> None:
     from cbir import present
     from cbir.cli.output import result, result_bytes
 
     if not rankings:
         return
     if form == "json":
-        result(present.to_json(rankings))
+        result(present.to_json(rankings, several))
     elif form == "jsonl":
         result(present.to_jsonl(rankings))
     elif form == "csv":

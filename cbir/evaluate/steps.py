@@ -35,8 +35,9 @@ def measure_steps(
     embedders: Mapping[str, FeatureExtractor],
     files: Sequence[str],
     advance: Callable[[int], None] = lambda _: None,
-) -> list[StepRow]:
-    """Laps that take turns, so that what else the machine does meets all alike; medians.
+) -> tuple[list[StepRow], int]:
+    """Laps that take turns, so that what else the machine does meets all alike; medians. And how
+    many of the files were measured: those that can be read.
 
     embedders: of one network, by precision. Raises UsageError where no file can be read.
     """
@@ -47,7 +48,8 @@ def measure_steps(
     ready = [pixels for batch in load(refs, options) for pixels in _pixels(batch)]
     if not ready:
         raise UsageError("benchmark speed: expected pictures that can be read; received none.")
-    sound = [ref for ref in refs if ref.file not in _broken(refs, options)]
+    broken = _broken(refs, options)
+    sound = [ref for ref in refs if ref.file not in broken]
     block = np.stack(ready)
 
     def reading() -> None:
@@ -71,11 +73,12 @@ def measure_steps(
         advance(1)
     alone = {f"both, {name}": _alone(e, sound[0].file) for name, e in embedders.items()}
     nan = float("nan")
-    return [
+    rows = [
         StepRow(name, len(sound) / median(wall[name]), 1000 * median(cpu[name]) / len(sound),
                  alone.get(name, nan))
         for name in steps
     ]  # fmt: skip
+    return rows, len({ref.file for ref in sound})
 
 
 def _pixels(batch: Batch) -> Iterator[Pixels]:

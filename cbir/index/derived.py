@@ -8,6 +8,7 @@ and a torn or flipped file is noticed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import struct
@@ -76,9 +77,11 @@ def write_derived(index: str, generation: int, seq: int, store: FaissIndex) -> D
             os.fsync(file.fileno())
         os.replace(path + ".new", path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(path + ".new")
         raise OperationFailedError(
-            f"Cannot write {path} ({error.strerror}). Free some space, then run `cbir check "
-            "--repair`: nothing but this derived file is missing."
+            f"Cannot write {path} ({error.strerror}). Free some space, then run the command "
+            "again: nothing but this derived file is missing."
         ) from None
     return made
 

@@ -72,7 +72,10 @@ class LiveIndex:
         self._stored = vectors_of
         self.file = file
         self._masked: Ids = np.empty(0, np.int64)
-        self._base_ids = np.sort(base.ids())
+        ids = np.sort(base.ids())
+        if file is not None and np.array_equal(ids, file.ids):
+            ids = file.ids  # one copy of them is enough
+        self._base_ids: Ids = ids
 
     def __len__(self) -> int:
         return len(self.base) - len(self._masked) + len(self.delta)
@@ -99,7 +102,18 @@ class LiveIndex:
 
     def vectors_of(self, ids: Ids) -> Vectors:
         """Embeddings of rising ids of the base, float32 (n, d); NaN where one is not there."""
-        return self._stored(ids) if self.file is None else self.file.vectors_of(ids)
+        if self.file is not None:
+            places = self.file.places(ids)
+            if self.file.sound_at(places):
+                return self.file.vectors_of(ids)
+            self._distrust()
+        return self._stored(ids)
+
+    def _distrust(self) -> None:
+        """The file has a row that no embedding can be: what is stored is used from now on."""
+        assert self.file is not None
+        self.trouble = f"{self.file.path} is damaged; scored by the stored features instead"
+        self.file = None
 
     def update(self, removed: Ids, ids: Ids, vectors: Vectors, seq: int) -> None:
         """Take in the changes up to `seq`: ids that went, and new or changed rows.
@@ -119,7 +133,7 @@ class LiveIndex:
         """See `VectorStore.search`: as many hits as are allowed, up to k, whatever the kind."""
         hidden = self._masked
         if excluded is not None:
-            hidden = np.union1d(hidden, excluded) if len(hidden) else np.sort(excluded)
+            hidden = np.union1d(hidden, excluded)
         # Threads gain nothing for few queries, and wait for each other where others compute.
         few = len(queries) < (EXACT_SEVERAL if self.base.exact else SEVERAL)
         with one_thread() if few else nullcontext():
@@ -194,11 +208,12 @@ class LiveIndex:
             ids[short] = more
         if self.file is not None:
             places = self.file.places(ids)
-            scores, found, places = sorted_hits(self.file.scores_at(queries, places), ids, places)
-            if self.file.sound_at(places[:, :k]):
+            scores = self.file.scores_at(queries, places)
+            broken = bool((np.isnan(scores) & (places >= 0)).any())
+            scores, found, places = sorted_hits(scores, ids, places)
+            if not broken and self.file.sound_at(places[:, :k]):
                 return scores[:, :k], found[:, :k]
-            self.trouble = f"{self.file.path} is damaged; scored by the stored features instead"
-            self.file = None
+            self._distrust()
         known, places = np.unique(ids, return_inverse=True)
         places = places.reshape(ids.shape)
         none = int(np.searchsorted(known, 0))  # -1, where it is there, comes first
@@ -247,6 +262,8 @@ class LiveIndex:
             kept = ~_among(ids, self._masked)
             until = int(np.searchsorted(new, ids[-1], "right"))
             both = np.concatenate((ids[kept], new[at:until]))
+            if not len(both):
+                continue
             by_id = np.argsort(both)
             yield both[by_id], np.concatenate((vectors[kept], rows[at:until]))[by_id]
             at = until

@@ -16,6 +16,8 @@ LEAST = 1000
 all takes less than a tenth of a millisecond."""
 BANDWIDTH = 16e9
 """Bytes of vectors that one core compares with a query in a second (19e9 to 20e9 were measured)."""
+BESIDE = 12
+"""Bytes of memory for each image beside an index that is not exact: where its embedding lies."""
 POINTS = 64
 """Training rows for each centroid, at most."""
 TRAINING = 262_144
@@ -88,10 +90,10 @@ def plan(n: int, dims: int, wanted: Wanted) -> IndexPlan:
         "allowed" if size <= budget else "exact vectors do not fit the memory"
     )  # fmt: skip
     for kind in ("hnsw", "ivf"):
-        if n * bytes_per_vector(kind, n, dims) <= budget:
+        if n * (bytes_per_vector(kind, n, dims) + BESIDE) <= budget:
             return _plan(kind, n, dims, much)
         much = f"{_size(n * bytes_per_vector(kind, n, dims))} of {kind} do not fit the memory"
-    if n * bytes_per_vector("pq", n, dims) > budget:
+    if n * (bytes_per_vector("pq", n, dims) + BESIDE) > budget:
         much += ", nor do those of pq: they are searched where they lie on the disk"
     return _plan("pq", n, dims, much)
 

@@ -29,7 +29,7 @@ from cbir.types import Ids, Vectors
 _MAGIC = b"cbirvec1"
 _TRAILER = struct.Struct("<8sQIII")
 _BLOCK = 4096
-_SPARSE = 8
+_SPARSE = 2
 """A table from ids to rows is made where ids span at most so many times their number."""
 _TOLERANCE = 1e-3
 """How far from 1 the length of a row may be."""
@@ -54,6 +54,8 @@ class VectorWriter:
 
     def append(self, ids: Ids, rows: Vectors) -> None:
         """The next ids, int64 (n,), rising from block to block, and float32 (n, d)."""
+        if not len(ids):
+            return
         data = np.ascontiguousarray(rows, "<f4").data.cast("B")
         self._crc = zlib.crc32(data, self._crc)
         self._ids.append(np.array(ids, "<i8"))
@@ -87,8 +89,8 @@ class VectorWriter:
 
     def _refused(self, error: OSError) -> OperationFailedError:
         return OperationFailedError(
-            f"Cannot write {self.path} ({error.strerror}). Free some space, then run `cbir check "
-            "--repair`: nothing but this derived file is missing."
+            f"Cannot write {self.path} ({error.strerror}). Free some space, then run the command "
+            "again: nothing but this derived file is missing."
         )
 
 
@@ -102,6 +104,13 @@ def write_vectors(path: str, dims: int, blocks: Iterable[tuple[Ids, Vectors]]) -
         writer.close()
         raise
     writer.finish()
+
+
+def whole(rows: Vectors) -> bool:
+    """Whether rows, float32 (n, d), have the length that embeddings have: 1, or 0."""
+    lengths = np.einsum("nd,nd->n", rows, rows)
+    off = ~(np.abs(lengths - 1) <= 2 * _TOLERANCE)  # also true for NaN
+    return not off.any() or not lengths[off].any()
 
 
 class VectorFile:
@@ -199,19 +208,27 @@ class VectorFile:
 
     def sound_at(self, places: Ids) -> bool:
         """The same for rows by their `places`; below zero: none."""
-        rows = self.rows[places[places >= 0]]
-        lengths = np.einsum("nd,nd->n", rows, rows)
-        off = np.abs(lengths - 1) > 2 * _TOLERANCE
-        return not off.any() or not lengths[off].any()
+        wanted = places[places >= 0]
+        return all(
+            whole(self.rows[wanted[at : at + _BLOCK]]) for at in range(0, len(wanted), _BLOCK)
+        )
 
     def blocks(self) -> Iterator[tuple[Ids, Vectors]]:
-        """All ids and rows, 4,096 at most at a time, by id."""
+        """All ids and rows, 4,096 at most at a time, by id. Raises DerivedFileError after the last
+        of them where the rows are not as they were written."""
+        crc = 0
         for at in range(0, len(self.ids), _BLOCK):
-            yield self.ids[at : at + _BLOCK], self.rows[at : at + _BLOCK]
+            rows = self.rows[at : at + _BLOCK]
+            crc = zlib.crc32(np.ascontiguousarray(rows, "<f4").data.cast("B"), crc)
+            yield self.ids[at : at + _BLOCK], rows
+        if crc != self._crc:
+            raise DerivedFileError("has not the checksum of its rows")
 
     def check(self) -> bool:
         """Whether all rows are as they were written."""
-        crc = 0
-        for _, rows in self.blocks():
-            crc = zlib.crc32(np.ascontiguousarray(rows, "<f4").data.cast("B"), crc)
-        return bool(crc == self._crc)
+        try:
+            for _ in self.blocks():
+                pass
+        except DerivedFileError:
+            return False
+        return True

@@ -288,18 +288,24 @@ def _code_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Fault]
     if len(off):
         yield _vectors("FAISS ids not those of the catalog", off, remedy)
         return
-    least, far = CODE_COSINE[base.kind], [np.empty(0, np.int64)]
+    least, far, other = CODE_COSINE[base.kind], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    file = state.live.file  # where there is none, a note has said so
     for at in range(0, len(order), BLOCK):
         block = order[at : at + BLOCK]
         expected = state.stored.vectors_of(ids[block])
+        if file is not None:
+            off = np.abs(file.vectors_of(ids[block]) - expected).max(axis=1, initial=0)
+            other.append(ids[block][~(off <= UNIT_TOLERANCE)])
         lengths = np.linalg.norm(rows[block], axis=1) * np.linalg.norm(expected, axis=1)
         cosines = np.einsum("nd,nd->n", rows[block], expected) / np.maximum(lengths, 1e-12)
         far.append(ids[block][~((cosines >= least) | (np.abs(expected).max(axis=1) == 0))])
     wrong = np.concatenate(far)
     if len(wrong):
         yield _vectors("FAISS vectors not those of the features", wrong, remedy)
-    file = state.live.file  # where there is none, a note has said so
-    if file is not None and not (np.array_equal(file.ids, np.sort(ids)) and file.check()):
+    damaged = np.concatenate(other)
+    if len(damaged):
+        yield _vectors("FAISS vectors damaged", damaged, remedy)
+    elif file is not None and not (np.array_equal(file.ids, np.sort(ids)) and file.check()):
         yield Fault("FAISS vectors damaged", 1, (file.path,), remedy)
 
 

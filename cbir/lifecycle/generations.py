@@ -20,6 +20,7 @@ from cbir.catalog import CatalogWriter, EmbedderRow, Generation
 from cbir.config import IndexSpec
 from cbir.embed.projection import FIT_AT, SAMPLE, Projection, fit, sampled
 from cbir.index import (
+    DerivedFileError,
     FaissIndex,
     Made,
     Wanted,
@@ -180,12 +181,27 @@ def _build(catalog: CatalogWriter, generation: int, source: StoredVectors, spec:
     return _write(catalog, generation, seq, store, made)
 
 
+def _copy_vectors(path: str, state: State) -> None:
+    """The embeddings of a live index with its changes: of its file, where that is sound."""
+    live = state.live
+    try:
+        write_vectors(path, live.dims, live.blocks() or state.stored.blocks())
+    except DerivedFileError:
+        write_vectors(path, live.dims, state.stored.blocks())
+
+
 def _write(
     catalog: CatalogWriter, generation: int, seq: int, store: FaissIndex, made: Made
 ) -> Made:
     """Write a derived file (its vectors are there), then what was made and measured. A kill between
     the two leaves notes of another file, at worst of another kind: then `derive` builds again."""
-    file = write_derived(catalog.index, generation, seq, store)
+    try:
+        file = write_derived(catalog.index, generation, seq, store)
+    except BaseException:  # what was written for it would only take space
+        left = derived_file(catalog.index, generation, seq)
+        if not os.path.exists(left.path) and os.path.exists(left.vectors):
+            os.remove(left.vectors)
+        raise
     size = os.path.getsize(file.path) / max(1, len(store))
     made = replace(made, bytes_per_vector=round(size, 1))
     with catalog.writing():
@@ -244,6 +260,6 @@ def _fold(catalog: CatalogWriter, state: State, spec: IndexSpec) -> Made | None:
     with catalog.reading():
         if not live.base.exact:
             file = derived_file(catalog.index, state.generation.id, live.seq)
-            write_vectors(file.vectors, live.dims, live.blocks() or state.stored.blocks())
+            _copy_vectors(file.vectors, state)
         store, made = folded(live, state.stored, replace(made, reason=planned.reason), spec.seed)
     return _write(catalog, state.generation.id, live.seq, store, made)

@@ -22,8 +22,9 @@ _DECIMALS = 6
 _CSV_COLUMNS = ("query", "rank", "id", "score", "match", "identical", "path")
 
 
-def to_json(rankings: Iterable[Ranking]) -> str:
-    """One object for one query, else an array; indented, pure ASCII, ending with a line break.
+def to_json(rankings: Iterable[Ranking], several: bool = False) -> str:
+    """One object for one query, else (or where `several` were asked) an array; indented, pure
+    ASCII, ending with a line break.
 
     `{"query", "index", "took_ms", "hits": [{"rank", "id", "path", "score", "match", "identical",
     "metadata"}]}`; where a match was asked for also `min_match` and `nearest`, the nearest image
@@ -31,7 +32,7 @@ def to_json(rankings: Iterable[Ranking]) -> str:
     where nothing is calibrated, and a number that is not finite is null too.
     """
     objects = [_ranking_object(ranking) for ranking in rankings]
-    whole = objects[0] if len(objects) == 1 else objects
+    whole = objects[0] if len(objects) == 1 and not several else objects
     return json.dumps(whole, indent=2, allow_nan=False) + "\n"
 
 

@@ -66,7 +66,8 @@ class Index:
         return cls(os.fspath(path))
 
     def close(self) -> None:
-        """Release the catalog."""
+        """Release the catalog, and the files that are mapped."""
+        self._state = None
         self.catalog.close()
 
     def __enter__(self) -> Self:
@@ -249,7 +250,11 @@ class Index:
                 row = self.embedder_row()
                 try:
                     maker = ExampleMaker(self.catalog, self._embedders, row, crop)
-                    return maker.make(images, lenient)
+                    return [
+                        one
+                        for at in range(0, len(images), TOGETHER)
+                        for one in maker.make(images[at : at + TOGETHER], lenient)
+                    ]
                 except CbirError:
                     # Another embedder was adopted just now, and perhaps this one taken away.
                     if self.embedder_row().fingerprint == row.fingerprint:

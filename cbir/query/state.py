@@ -13,7 +13,6 @@ from cbir.config import IndexSpec
 from cbir.embed.projection import Projection
 from cbir.errors import IndexDamagedError
 from cbir.index import (
-    DerivedFile,
     DerivedFileError,
     FaissIndex,
     LiveIndex,
@@ -93,16 +92,15 @@ def load_state(
     embedder = catalog.embedder_of(generation)
     projection = read_projection(generation, embedder)
     notes = [] if notes is None else notes
-    base, file = _base(catalog, generation, notes)
+    base, seq, vectors = _base(catalog, generation, notes)
     made = Made.from_dict(catalog.made(generation.id) or {})
     stored = StoredVectors(catalog, embedder, projection)
-    if base is None or file is None:
+    if base is None:
         live = LiveIndex(FaissIndex(projection.dims), -1)
     else:
         known = made is not None and made.kind == base.kind
         factor = made.factor if made and known else 0
-        vectors = None if base.exact else _vectors(file, notes)
-        live = LiveIndex(base, file.seq, stored.vectors_of, factor, vectors)
+        live = LiveIndex(base, seq, stored.vectors_of, factor, vectors)
     state = State(generation, embedder, projection, live, stored, made)
     catch_up(catalog, state)
     _calibrate(catalog, state)
@@ -181,28 +179,29 @@ def read_projection(generation: Generation, embedder: EmbedderRow | None) -> Pro
 
 def _base(
     catalog: Catalog, generation: Generation, notes: list[str]
-) -> tuple[FaissIndex | None, DerivedFile | None]:
-    """The newest derived file that can be trusted; looked for twice, as a writer may swap it."""
+) -> tuple[FaissIndex | None, int, VectorFile | None]:
+    """The newest derived file that can be trusted, its seq, and the embeddings beside it; looked
+    for twice, as a writer may swap them. Without embeddings, hits are scored by stored features."""
     trouble: list[str] = []
     spec = IndexSpec.from_dict(json.loads(generation.spec))
     memory = Wanted(memory=spec.memory).budget
-    for _ in range(2):
+    for last in (False, True):
         trouble.clear()
         for file in reversed(derived_files(catalog.index)):
             if file.generation != generation.id or file.seq > catalog.seq:
                 continue
             try:
-                return read_derived(file, memory), file
+                base = read_derived(file, memory)
             except DerivedFileError as error:
-                trouble.append(f"{file.path} {error}")
-    notes += [f"{note}; searching from the stored features instead" for note in trouble]
-    return None, None
-
-
-def _vectors(file: DerivedFile, notes: list[str]) -> VectorFile | None:
-    """The embeddings beside a derived file; without them hits are scored by stored features."""
-    try:
-        return VectorFile(file.vectors)
-    except DerivedFileError as error:
-        notes.append(f"{file.vectors} {error}; scored by the stored features instead")
-        return None
+                trouble.append(f"{file.path} {error}; searching from the stored features instead")
+                continue
+            try:
+                return base, file.seq, None if base.exact else VectorFile(file.vectors)
+            except DerivedFileError as error:
+                trouble.append(f"{file.vectors} {error}; scored by the stored features instead")
+                if last:
+                    notes += trouble
+                    return base, file.seq, None
+                break
+    notes += trouble
+    return None, -1, None

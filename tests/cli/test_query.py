@@ -195,6 +195,41 @@ def test_a_folder_against_the_gallery(
         assert done.out == "".join(a.out for a in alone)
 
 
+def test_a_folder_with_one_picture_is_an_array_too(
+    command: Run, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "12").mkdir()
+    with Image.open(sample.view("moon")) as image:
+        image.resize((150, 150)).save(tmp_path / "12" / "a.png")
+    done = command("query", tmp_path / "12", "-i", sample.index, "--json")
+    assert [Path(one["query"]).name for one in json.loads(done.out)] == ["a.png"]
+    joined = command("query", tmp_path / "12", "-i", sample.index, "--json", "--combine")
+    assert len(json.loads(joined.out)["hits"]) == 10
+    monkeypatch.chdir(tmp_path)
+    by_id = command("query", "12", "-i", sample.index, "--json")  # a number is an id
+    assert json.loads(by_id.out)["query"] == "id:12"
+
+
+def test_what_a_folder_does_not_show_is_listed(
+    command: Run, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cbir.images import scan
+    from cbir.types import Failure
+
+    with Image.open(sample.view("moon")) as image:
+        image.save(tmp_path / "a.png")
+
+    def hidden(*args: object) -> object:
+        seen = scan(*args)  # type: ignore[arg-type]
+        seen.failures.append(Failure(str(tmp_path / "shut"), "cannot be listed"))
+        return seen
+
+    monkeypatch.setattr("cbir.images.scan", hidden)
+    done = command("query", tmp_path, "-i", sample.index, "--paths")
+    assert done.code == 0 and "cannot be listed" in done.err
+    assert command("query", tmp_path, "-i", sample.index, "--paths", "--strict").code == 4
+
+
 def paths_of(ranking: dict) -> list[str]:
     return [hit["path"] for hit in ranking["hits"]]
 
@@ -251,3 +286,5 @@ def test_the_neighbours_of_every_image(command: Run, sample: Sample, tmp_path: P
     assert file.read_bytes().decode() == text.replace("\n", "\r\n").replace("\r\r", "\r")
     bad = command("export", "-i", sample.index)
     assert bad.code == 2 and "--neighbours" in bad.err
+    bad = command("export", "-i", sample.index, "--csv", "-", "-k", 3)
+    assert bad.code == 2 and "expected together with --neighbours" in bad.err

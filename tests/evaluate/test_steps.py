@@ -30,10 +30,10 @@ def test_every_step_has_all_pictures(photos: Path, tmp_path: Path) -> None:
     bad.write_bytes(b"no picture")
     one, other = Counting(), Counting()
     steps: list[int] = []
-    rows = measure_steps({"f32": one, "bf16": other}, [*files, str(bad)], steps.append)
+    rows, read = measure_steps({"f32": one, "bf16": other}, [*files, str(bad)], steps.append)
     assert [row.step for row in rows] == [
         "read, decode, resize", "embed, f32", "embed, bf16", "both, f32", "both, bf16"]  # fmt: skip
-    assert len(steps) == LAPS + 1
+    assert len(steps) == LAPS + 1 and read == len(files)
     for row in rows:
         assert row.images_per_second > 0 and row.cpu_ms >= 0
         assert np.isnan(row.alone_ms) == (not row.step.startswith("both"))

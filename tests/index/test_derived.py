@@ -116,7 +116,7 @@ def test_no_folder_means_no_files(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path, store: FaissIndex) -> None:
     (tmp_path / "ann").write_text("a file in the way")
-    with pytest.raises(OperationFailedError, match="check --repair"):
+    with pytest.raises(OperationFailedError, match="run the command again"):
         write_derived(str(tmp_path), 1, 1, store)
 
 

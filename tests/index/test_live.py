@@ -120,3 +120,11 @@ def test_few_vectors_are_read_for_a_query(kind: str) -> None:
     truth.read = 0
     live.search(made(1, seed=3), 10)
     assert truth.read <= (160 if kind == "pq" else 42)
+
+
+def test_ids_that_are_excluded_twice_count_once() -> None:
+    truth = Truth(np.arange(300, dtype=np.int64), made(300))
+    for kind in KINDS:
+        live = live_of(kind, truth)
+        scores, ids = live.search(made(2, seed=4), 10, None, np.repeat(np.arange(5), 100))
+        assert ids.shape == (2, 10) and (ids >= 5).all() and np.isfinite(scores).all()

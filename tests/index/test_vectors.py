@@ -133,6 +133,50 @@ def test_blocks_have_what_changed(tmp_path: Path) -> None:
     assert live_of("ivf", truth).blocks() is None
 
 
+def test_a_whole_block_may_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbir.index.vectors._BLOCK", 100)
+    truth = Truth(np.arange(1, 601, dtype=np.int64), made(600))
+    file = written(tmp_path, truth.ids(), truth.vectors_of(truth.ids()))
+    live = LiveIndex(index_of("ivf", truth), 0, truth.vectors_of, file=file)
+    live.update(np.arange(101, 301), np.empty(0, np.int64), np.empty((0, truth.dims), "f4"), 1)
+    other = str(tmp_path / "2-3.vectors")
+    write_vectors(other, truth.dims, live.blocks() or ())
+    assert np.array_equal(VectorFile(other).ids, np.r_[1:101, 301:601])
+    write_vectors(other, 4, [(np.empty(0, np.int64), np.empty((0, 4), np.float32))])
+    assert len(VectorFile(other)) == 0
+
+
+def test_damage_is_not_copied(tmp_path: Path) -> None:
+    truth = Truth(np.arange(1, 601, dtype=np.int64), made(600))
+    path = written(tmp_path, truth.ids(), truth.vectors_of(truth.ids())).path
+    rows = np.memmap(path, "<f4", "r+", 0, (600, truth.dims))
+    rows[5] = rows[6]  # of the right length, and wrong
+    rows.flush()
+    file = VectorFile(path)
+    assert file.sound(np.array([6])) and not file.check()
+    live = LiveIndex(index_of("ivf", truth), 0, truth.vectors_of, file=file)
+    with pytest.raises(DerivedFileError):
+        write_vectors(str(tmp_path / "2-3.vectors"), truth.dims, live.blocks() or ())
+    assert [p.name for p in tmp_path.iterdir()] == ["ann"]
+
+
+@pytest.mark.parametrize("value", [np.nan, 7.0])
+def test_damage_is_noticed_by_every_way_of_searching(value: float, tmp_path: Path) -> None:
+    truth = Truth(np.arange(1, 901, dtype=np.int64), made(900))
+    path = written(tmp_path, truth.ids(), truth.vectors_of(truth.ids())).path
+    rows = np.memmap(path, "<f4", "r+", 0, (900, truth.dims))
+    rows[499, 3] = value
+    rows.flush()
+    query, base = truth.rows[500][None], index_of("hnsw", truth)
+    for asked in ({}, {"allowed": np.r_[480:520]}):
+        live = LiveIndex(base, 0, truth.vectors_of, file=VectorFile(path))
+        scores, ids = live.search(query, 5, **asked)
+        assert ids[0, 0] == 500 and scores[0, 0] == pytest.approx(1, abs=1e-6)
+        assert "is damaged" in live.trouble and live.file is None
+    live = LiveIndex(base, 0, truth.vectors_of, file=VectorFile(path))
+    assert np.isfinite(live.merged().vectors()).all() and "is damaged" in live.trouble
+
+
 def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

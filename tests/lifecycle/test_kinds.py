@@ -284,6 +284,79 @@ def test_an_index_beyond_the_memory_is_searched_where_it_lies(kind: str, tmp_pat
     gallery.writer.close()
 
 
+def test_damage_to_embeddings_does_not_outlive_a_change(tmp_path: Path) -> None:
+    """A row of the right length that is another's: seen by a check, not copied by an update."""
+    gallery = of_kind("ivf", tmp_path / "index")
+    refresh(gallery.writer)
+    file = derived_files(str(tmp_path / "index"))[-1]
+    state = gallery.state()
+    rows = np.memmap(file.vectors, "<f4", "r+", 0, (1500, 12))
+    rows[700] = rows[3]
+    rows.flush()
+    assert "FAISS vectors damaged" in faults(tmp_path / "index")
+    gallery.add(clustered(60, 4), 4)
+    assert refresh(gallery.writer).written
+    state = gallery.state()
+    assert state.live.file is not None and state.live.file.check()
+    ids = state.stored.ids()
+    assert np.array_equal(state.live.file.rows, state.stored.vectors_of(ids))
+    assert "FAISS vectors damaged" not in faults(tmp_path / "index")
+    gallery.writer.close()
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_many_neighbouring_images_go(kind: str, tmp_path: Path) -> None:
+    gallery = of_kind(kind, tmp_path / "index", 9000)
+    refresh(gallery.writer)
+    with gallery.writer.writing() as seq:
+        gallery.writer.remove_files(seq, range(1, 4098))
+    assert refresh(gallery.writer).written
+    check_answers(gallery)
+    gallery.writer.close()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = of_kind("hnsw", tmp_path / "index")
+    refresh(gallery.writer)
+    before = sorted(os.listdir(tmp_path / "index" / "ann"))
+    gallery.add(clustered(60, 4), 4)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cbir.index.faiss_index.FaissIndex.write", full)
+        with pytest.raises(OperationFailedError, match="run the command again"):
+            refresh(gallery.writer)
+    assert sorted(os.listdir(tmp_path / "index" / "ann")) == before
+    assert refresh(gallery.writer).written
+    check_answers(gallery)
+    gallery.writer.close()
+
+
+def test_a_reader_looks_again_where_a_writer_swaps_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = of_kind("ivf", tmp_path / "index")
+    refresh(gallery.writer)
+    gallery.add(clustered(60, 4), 4)
+
+    def swapped(file: object, memory: int | None = None) -> object:
+        monkeypatch.undo()
+        base = read_derived(file, memory)  # type: ignore[arg-type]
+        with gallery.writer.writing():
+            pass
+        assert refresh(gallery.writer).written  # the file that was just read is gone now
+        return base
+
+    monkeypatch.setattr("cbir.query.state.read_derived", swapped)
+    notes: list[str] = []
+    with Catalog(str(tmp_path / "index")) as catalog:
+        state = load_state(catalog, notes)
+    assert state is not None and state.live.file is not None and notes == []
+    gallery.writer.close()
+
+
 def test_an_index_of_before_there_were_kinds_stays_as_it_is(tmp_path: Path) -> None:
     gallery = of_kind("flat", tmp_path / "index")
     refresh(gallery.writer)

@@ -45,18 +45,20 @@ def speed_command(
         files = _files(folder, temporary)
         made = _embedders(options, precisions, files)
         bar.stage("measuring", LAPS + 1)
-        rows = measure_steps(made, files, bar.advance)
+        rows, read = measure_steps(made, files, bar.advance)
         first = next(iter(made.values()))
         name = first.spec.backbone
         run_by = str(getattr(getattr(first, "run_by", None), "name", ""))
         for line in getattr(first, "notes", ()):
             note(f"Note: {line}")
+        if read < len(files):
+            note(f"Note: {len(files) - read} of {len(files)} files cannot be read; left out")
     if as_json:
-        whole = {"about": machine(), "embedder": name, "run_by": run_by, "pictures": len(files),
+        whole = {"about": machine(), "embedder": name, "run_by": run_by, "pictures": read,
                  "rows": [_plain(row) for row in rows]}  # fmt: skip
         result(json.dumps(whole, indent=2) + "\n")
         return
-    result(speed_text(rows, f"{name} by {run_by}" if run_by else name, len(files)))
+    result(speed_text(rows, f"{name} by {run_by}" if run_by else name, read))
 
 
 def _files(folder: str | None, temporary: str) -> list[str]:
