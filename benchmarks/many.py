@@ -119,7 +119,7 @@ def plot(found: dict[str, Any], file: Path) -> None:
     memory.set_ylabel("memory, MB")
     memory.set_xlabel("images indexed")
     for axes in (rate, memory):
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         axes.grid(True, alpha=0.3)
     figure.savefig(file, dpi=130)
 

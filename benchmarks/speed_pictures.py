@@ -47,7 +47,9 @@ def decoder(files: list[str], side: int | None = None) -> Callable[[], int]:
 
     def by_cbir() -> int:
         for file in files:
-            resize_image(decode_image(file, DecodeOptions(side)).image, 224)
+            with open(file, "rb") as opened:  # as `cbir index` does it: read once, whole
+                data = opened.read()
+            resize_image(decode_image(data, DecodeOptions(side)).image, 224)
         return len(files)
 
     def by_pillow() -> int:
