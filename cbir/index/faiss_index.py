@@ -81,8 +81,18 @@ class FaissIndex:
 
     def vectors(self) -> Vectors:
         """All rows, float32 (n, d), in the order of `ids`: lossy unless it is exact."""
-        rows = self._kind.decode(self._index)
-        return rows[self._kind.ids(self._index) >= 0] if self._dead else rows
+        rows = np.empty((len(self), self.dims), np.float32)
+        at = 0
+        for _, block in self.blocks():
+            rows[at : at + len(block)] = block
+            at += len(block)
+        return rows
+
+    def blocks(self) -> Iterator[tuple[Ids, Vectors]]:
+        """The same in parts, with their ids: int64 (n,), float32 (n, d)."""
+        for ids, rows in self._kind.blocks(self._index):
+            alive = ids >= 0
+            yield (ids, rows) if alive.all() else (ids[alive], rows[alive])
 
     def train(self, vectors: Vectors) -> None:
         """Learn ranges and centroids from a sample, float32 (m, d), m at least 1."""

@@ -14,6 +14,8 @@ from cbir.types import Ids, Vectors
 
 BLAS_FROM = 8
 """Queries at once from which on a matrix product beats one query after the other."""
+BLOCK = 4096
+"""Rows that are rebuilt at a time."""
 _one = threading.Lock()
 
 
@@ -76,10 +78,18 @@ class Flat:
             scores, ids = index.search(queries, k, params=parameters)
         return scores, ids
 
-    def decode(self, index: Any) -> Vectors:
-        """See `Kind.decode`."""
-        rows = index.index.reconstruct_n(0, index.ntotal) if index.ntotal else np.empty((0,))
-        return np.asarray(rows, np.float32).reshape(index.ntotal, index.d)
+    def blocks(self, index: Any) -> Iterator[tuple[Ids, Vectors]]:
+        """See `Kind.blocks`."""
+        return mapped_blocks(index)
+
+
+def mapped_blocks(index: Any) -> Iterator[tuple[Ids, Vectors]]:
+    """The rows of an IndexIDMap2 as FAISS rebuilds them, with their ids."""
+    ids = mapped_ids(index)
+    for at in range(0, len(ids), BLOCK):
+        some = ids[at : at + BLOCK]
+        rows = index.index.reconstruct_n(at, len(some))
+        yield some, np.asarray(rows, np.float32).reshape(len(some), index.d)
 
 
 def mapped_ids(index: Any) -> Ids:

@@ -7,13 +7,14 @@ navigable small world graphs (TPAMI 2018).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
 import numpy as np
 
 from cbir.index.codes import cosines, decode, encode
-from cbir.index.flat import mapped_ids
+from cbir.index.flat import mapped_blocks, mapped_ids
 from cbir.types import Ids, Vectors
 
 LINKS = 16
@@ -108,8 +109,7 @@ class Hnsw:
         ids = np.where(rows < 0, -1, mapped_ids(index)[rows])
         return cosines(distances, index.d), ids
 
-    def decode(self, index: Any) -> Vectors:
-        """See `Kind.decode`."""
-        n = int(index.ntotal)
-        rows = index.index.reconstruct_n(0, n) if n else np.empty((0,))
-        return decode(np.asarray(rows, np.float32).reshape(n, index.d))
+    def blocks(self, index: Any) -> Iterator[tuple[Ids, Vectors]]:
+        """See `Kind.blocks`."""
+        for ids, rows in mapped_blocks(index):
+            yield ids, decode(rows)

@@ -8,12 +8,14 @@ dimension, since whole numbers are compared half as fast again.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
 import numpy as np
 
 from cbir.index import codes
+from cbir.index.flat import BLOCK
 from cbir.types import Ids, Vectors
 
 
@@ -69,7 +71,7 @@ class Ivf:
         for number in range(index.nlist):
             size = int(lists.list_size(number))
             if size:
-                found.append(faiss.rev_swig_ptr(lists.get_ids(number), size).copy())
+                found.append(_ids_of(lists, number, size))
         return np.concatenate(found)
 
     def remove(self, index: Any, ids: Ids) -> int:
@@ -97,12 +99,23 @@ class Ivf:
         found, ids = index.search(asked, k, params=made(nprobe=probes, sel=selector))
         return self.scored(found, index.d), ids
 
-    def decode(self, index: Any) -> Vectors:
-        """See `Kind.decode`."""
-        rows = np.empty((int(index.ntotal), int(index.d)), np.float32)
-        at = 0
+    def blocks(self, index: Any) -> Iterator[tuple[Ids, Vectors]]:
+        """See `Kind.blocks`: list by list."""
+        ids: list[Ids] = []
+        rows: list[Vectors] = []
         for number in range(index.nlist):
-            for offset in range(int(index.invlists.list_size(number))):
-                index.reconstruct_from_offset(number, offset, faiss.swig_ptr(rows[at]))
-                at += 1
-        return self.decoded(rows)
+            size = int(index.invlists.list_size(number))
+            part = np.empty((size, int(index.d)), np.float32)
+            for offset in range(size):
+                index.reconstruct_from_offset(number, offset, faiss.swig_ptr(part[offset]))
+            if size:
+                ids.append(_ids_of(index.invlists, number, size))
+                rows.append(part)
+            if rows and (sum(map(len, rows)) >= BLOCK or number == index.nlist - 1):
+                yield np.concatenate(ids), self.decoded(np.concatenate(rows))
+                ids, rows = [], []
+
+
+def _ids_of(lists: Any, number: int, size: int) -> Ids:
+    """A copy: what FAISS gives looks into its own memory."""
+    return np.array(faiss.rev_swig_ptr(lists.get_ids(number), size), np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from cbir.types import Ids, Vectors
@@ -67,6 +68,7 @@ class Kind(Protocol):
         """
         ...
 
-    def decode(self, index: Any) -> Vectors:
-        """What the rows stand for, float32 (n, d), in the order of `ids`: lossy unless exact."""
+    def blocks(self, index: Any) -> Iterator[tuple[Ids, Vectors]]:
+        """What the rows stand for, in the order of `ids`, some thousands at a time: their ids,
+        int64 (n,), and float32 (n, d), lossy unless exact."""
         ...

@@ -22,7 +22,6 @@ from cbir.types import Ids
 
 UNIT_TOLERANCE = 1e-3
 EXAMPLES = 5
-BLOCK = 4096
 CODE_COSINE = {"hnsw": 0.9, "ivf": 0.9, "pq": 0.25}
 """The least cosine of a code to its vector. Usual are .9999 for one byte a dimension, .6 and more
 for one bit. Vectors of two pictures are near 0, unless nothing was subtracted from their
@@ -277,35 +276,36 @@ def _vector_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Faul
 def _code_faults(catalog: Catalog, state: State, remedy: str) -> Iterator[Fault]:
     """The same of an index that is not exact: whether its codes stand for the stored features.
 
-    Its rows are decoded all at once, features read in blocks. A code is lossy: what counts is its
-    angle to the vector.
+    Codes and features are read in blocks. A code is lossy: what counts is its angle to the vector.
     """
     base, masked = state.live.base, state.live.masked
-    ids, rows = base.ids(), base.vectors()
-    order = np.argsort(ids, kind="stable")
-    order = order[np.isin(ids[order], masked, invert=True)]
-    off = np.setxor1d(np.union1d(ids[order], state.live.delta.ids()), catalog.ids())
+    ids = np.sort(base.ids())
+    there = np.union1d(np.setdiff1d(ids, masked), state.live.delta.ids())
+    off = np.setxor1d(there, catalog.ids())
     if len(off):
         yield _vectors("FAISS ids not those of the catalog", off, remedy)
         return
     least, far, other = CODE_COSINE[base.kind], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     file = state.live.file  # where there is none, a note has said so
-    for at in range(0, len(order), BLOCK):
-        block = order[at : at + BLOCK]
-        expected = state.stored.vectors_of(ids[block])
+    for all_ids, all_rows in base.blocks():
+        order = np.argsort(all_ids, kind="stable")
+        order = order[np.isin(all_ids[order], masked, invert=True)]
+        block, rows = all_ids[order], all_rows[order]
+        expected = state.stored.vectors_of(block)
         if file is not None:
-            off = np.abs(file.vectors_of(ids[block]) - expected).max(axis=1, initial=0)
-            other.append(ids[block][~(off <= UNIT_TOLERANCE)])
-        lengths = np.linalg.norm(rows[block], axis=1) * np.linalg.norm(expected, axis=1)
-        cosines = np.einsum("nd,nd->n", rows[block], expected) / np.maximum(lengths, 1e-12)
-        far.append(ids[block][~((cosines >= least) | (np.abs(expected).max(axis=1) == 0))])
+            apart = np.abs(file.vectors_of(block) - expected).max(axis=1, initial=0)
+            other.append(block[~(apart <= UNIT_TOLERANCE)])
+        lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(expected, axis=1)
+        cosines = np.einsum("nd,nd->n", rows, expected) / np.maximum(lengths, 1e-12)
+        nothing = np.abs(expected).max(axis=1, initial=0) == 0
+        far.append(block[~((cosines >= least) | nothing)])
     wrong = np.concatenate(far)
     if len(wrong):
         yield _vectors("FAISS vectors not those of the features", wrong, remedy)
     damaged = np.concatenate(other)
     if len(damaged):
         yield _vectors("FAISS vectors damaged", damaged, remedy)
-    elif file is not None and not (np.array_equal(file.ids, np.sort(ids)) and file.check()):
+    elif file is not None and not (np.array_equal(file.ids, ids) and file.check()):
         yield Fault("FAISS vectors damaged", 1, (file.path,), remedy)
 
 
