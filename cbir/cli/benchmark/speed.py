@@ -36,7 +36,8 @@ def speed_command(
     On pictures of FOLDER (256 at most, the first by name; without it, on the sample's photographs
     of 480 pixels). Steps take turns, so that what else the machine does meets all alike. images/s
     are of all cores by the clock; ms of computing are added up over cores; ms alone is one picture
-    from its file to its feature. Index and gallery are not touched, and nothing is kept.
+    from its file to its feature. Without --embedder: the network that a new index has. No index is
+    touched, and nothing is kept.
     """
     from cbir.cli.output import Bar, note, result
     from cbir.evaluate.steps import LAPS, measure_steps
