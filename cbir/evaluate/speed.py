@@ -59,7 +59,7 @@ def embedding_lap(
 
     The first `ALONE` of them are also embedded one by one.
     """
-    refs = [ImageRef("/" if p.startswith("/") else "", p.lstrip("/"), 0, 0) for p in paths]
+    refs = file_refs(paths)
     options = LoadOptions(spec=embedder.spec)
     for batch in load(refs[: options.batch_size], options):
         _embed(batch, embedder)
@@ -72,6 +72,11 @@ def embedding_lap(
         if seconds > PATIENCE_S:
             break
     return Lap(done / seconds if done else float("nan"), _alone_ms(paths[:ALONE], embedder))
+
+
+def file_refs(paths: Sequence[str]) -> list[ImageRef]:
+    """Files by their paths, as `load` takes them."""
+    return [ImageRef("/" if p.startswith("/") else "", p.lstrip("/"), 0, 0) for p in paths]
 
 
 def _embed(batch: Batch, embedder: FeatureExtractor) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cbir.config import FeatureExtractor
 from cbir.errors import UsageError
+from cbir.evaluate.speed import file_refs
 from cbir.images import Batch, LoadOptions, load, prepare
 from cbir.types import ImageRef, Pixels
 
@@ -41,7 +42,7 @@ def measure_steps(
 
     embedders: of one network, by precision. Raises UsageError where no file can be read.
     """
-    refs = [ImageRef("/", file.lstrip("/"), 0, 0) for file in files]
+    refs = file_refs(files)
     refs = [refs[i % len(refs)] for i in range(max(AT_LEAST, len(refs)))] if refs else []
     first = next(iter(embedders.values()))
     options = LoadOptions(first.spec)

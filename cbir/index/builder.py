@@ -13,7 +13,7 @@ from cbir.index.faiss_index import FaissIndex, one_thread
 from cbir.index.live import LiveIndex
 from cbir.index.planner import IndexPlan, Wanted
 from cbir.index.tuning import DEEPER, Tuned, held_out, query_ms, tune
-from cbir.index.vectors import VectorFile, VectorWriter
+from cbir.index.vectors import VectorFile, write_vectors
 from cbir.types import Ids, Vectors
 
 QUERIES = 500
@@ -111,22 +111,20 @@ def _fill(
 ) -> VectorFile | None:
     """All vectors but the sample into the store; all into a file, where one is wanted; the exact
     neighbours of the sample into `truth`."""
-    writer = None if vectors is None else VectorWriter(vectors, store.dims)
-    try:
+
+    def blocks() -> Iterator[tuple[Ids, Vectors]]:
         for block, rows in source.blocks():
             kept = np.isin(block, sample, invert=True)
             truth.add(block[kept], rows[kept])
             store.add(block[kept], rows[kept])
-            if writer is not None:
-                writer.append(block, rows)
-    except BaseException:
-        if writer is not None:
-            writer.close()
-        raise
-    if writer is None:
+            yield block, rows
+
+    if vectors is None:
+        for _ in blocks():
+            pass
         return None
-    writer.finish()
-    return VectorFile(writer.path)
+    write_vectors(vectors, store.dims, blocks())
+    return VectorFile(vectors)
 
 
 def _made(plan: IndexPlan, wanted: Wanted, found: Tuned, ms: float | None, n: int) -> Made:

@@ -79,16 +79,20 @@ def write_derived(index: str, generation: int, seq: int, store: FaissIndex) -> D
     except OSError as error:
         with contextlib.suppress(OSError):
             os.remove(path + ".new")
-        raise OperationFailedError(
-            f"Cannot write {path} ({error.strerror}). Free some space, then run the command "
-            "again: nothing but this derived file is missing."
-        ) from None
+        raise refused(path, error) from None
     return made
 
 
+def refused(path: str, error: OSError) -> OperationFailedError:
+    """What to say where the disk does not take a derived file."""
+    return OperationFailedError(
+        f"Cannot write {path} ({error.strerror}). Free some space, then run the command again: "
+        "nothing but this derived file is missing."
+    )
+
+
 class _Checked:
-    """Bytes on their way to a file: counted and summed. What goes wrong is raised afterwards, since
-    FAISS calls this and does not know Python's exceptions."""
+    """Bytes on their way to a file: counted and summed."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

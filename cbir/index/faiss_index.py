@@ -243,10 +243,15 @@ def one_thread() -> Iterator[None]:
 
 def sort_hits(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
     """Each row by falling score, equal scores by id; -1 last. Inputs stay as they are."""
-    order = hit_order(scores, ids)
+    scores, ids = in_order(hit_order(scores, ids), scores, ids)
+    return scores, ids
+
+
+def in_order(order: Ids, *arrays: Any) -> tuple[Any, ...]:
+    """Each row of the arrays, (q, m), by its order, int64 (q, m)."""
     if len(order) == 1:  # the usual case, in a third of the time
-        return scores[:, order[0]], ids[:, order[0]]
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+        return tuple(array[:, order[0]] for array in arrays)
+    return tuple(np.take_along_axis(array, order, 1) for array in arrays)
 
 
 def hit_order(scores: Vectors, ids: Ids) -> Ids:

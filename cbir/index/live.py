@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbir.index.exact import BLOCK, exact_scores, nearest
-from cbir.index.faiss_index import FaissIndex, hit_order, one_thread, sort_hits
+from cbir.index.faiss_index import FaissIndex, hit_order, in_order, one_thread, sort_hits
 from cbir.index.vectors import VectorFile
 from cbir.types import Ids, Vectors
 
@@ -283,11 +283,8 @@ def sorted_hits(scores: Vectors, ids: Ids, places: Ids) -> tuple[Vectors, Ids, I
     lost = np.isnan(scores)
     if lost.any():
         scores, ids = np.where(lost, -np.inf, scores), np.where(lost, -1, ids)
-    order = hit_order(scores, ids)
-    if len(order) == 1:
-        one = order[0]
-        return scores[:, one], ids[:, one], places[:, one]
-    return tuple(np.take_along_axis(a, order, 1) for a in (scores, ids, places))  # type: ignore[return-value]
+    scores, ids, places = in_order(hit_order(scores, ids), scores, ids, places)
+    return scores, ids, places
 
 
 def _among(ids: Ids, rising: Ids) -> NDArray[np.bool_]:

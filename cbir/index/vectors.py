@@ -18,12 +18,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from cbir.errors import OperationFailedError
-from cbir.index.derived import DerivedFileError
+from cbir.index.derived import DerivedFileError, refused
+from cbir.index.exact import exact_scores
 from cbir.types import Ids, Vectors
 
 _MAGIC = b"cbirvec1"
@@ -33,8 +32,6 @@ _SPARSE = 2
 """A table from ids to rows is made where ids span at most so many times their number."""
 _TOLERANCE = 1e-3
 """How far from 1 the length of a row may be."""
-_BY_PLACE: Any = vars(faiss)["fvec_inner_products_by_idx"]
-"""FAISS's stub lacks it."""
 
 
 class VectorWriter:
@@ -50,7 +47,7 @@ class VectorWriter:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             self._file: BinaryIO = open(path + ".new", "wb")  # noqa: SIM115 - closed by `finish`
         except OSError as error:
-            raise self._refused(error) from None
+            raise refused(self.path, error) from None
 
     def append(self, ids: Ids, rows: Vectors) -> None:
         """The next ids, int64 (n,), rising from block to block, and float32 (n, d)."""
@@ -63,7 +60,7 @@ class VectorWriter:
             self._file.write(data)
         except OSError as error:
             self.close()
-            raise self._refused(error) from None
+            raise refused(self.path, error) from None
 
     def finish(self) -> None:
         """Ids, trailer, fsync, rename."""
@@ -79,19 +76,13 @@ class VectorWriter:
             os.replace(self.path + ".new", self.path)
         except OSError as error:
             self.close()
-            raise self._refused(error) from None
+            raise refused(self.path, error) from None
 
     def close(self) -> None:
         """Give up what is not finished."""
         self._file.close()
         if os.path.exists(self.path + ".new"):
             os.remove(self.path + ".new")
-
-    def _refused(self, error: OSError) -> OperationFailedError:
-        return OperationFailedError(
-            f"Cannot write {self.path} ({error.strerror}). Free some space, then run the command "
-            "again: nothing but this derived file is missing."
-        )
 
 
 def write_vectors(path: str, dims: int, blocks: Iterable[tuple[Ids, Vectors]]) -> None:
@@ -140,7 +131,6 @@ class VectorFile:
         self.dims = int(dims)
         self.ids: Ids = np.frombuffer(ids, "<i8")
         self.rows: Vectors = np.asarray(rows)  # a plain view of the map: quicker to index
-        self._address = faiss.swig_ptr(self.rows)
         self._first = int(self.ids[0]) if len(self.ids) else 0
         self._table = self._places()
 
@@ -182,17 +172,9 @@ class VectorFile:
 
     def scores_at(self, queries: Vectors, places: Ids) -> Vectors:
         """The same for rows by their `places`, int64 (q, m)."""
-        scores = np.full(places.shape, np.nan, np.float32)
         if not places.size or not len(self.ids):
-            return scores
-        wanted = np.ascontiguousarray(places)
-        asked = np.ascontiguousarray(queries, np.float32)
-        _BY_PLACE(
-            faiss.swig_ptr(scores), faiss.swig_ptr(asked), self._address, faiss.swig_ptr(wanted),
-            self.dims, *places.shape,
-        )  # fmt: skip
-        scores[wanted < 0] = np.nan
-        return scores
+            return np.full(places.shape, np.nan, np.float32)
+        return exact_scores(queries, self.rows, places)
 
     def vectors_of(self, ids: Ids) -> Vectors:
         """A copy of the rows of these ids, float32 (m, d); NaN where an id is not there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -159,6 +160,13 @@ def machine() -> dict[str, Any]:
 def plain(values: Mapping[str, float]) -> dict[str, float | None]:
     """Rounded numbers; None where there is none, since JSON has no NaN."""
     return {name: None if v != v else round(v, 6) for name, v in values.items()}
+
+
+def plain_row(row: Any) -> dict[str, Any]:
+    """A data class of numbers and names, for JSON."""
+    values = asdict(row)
+    numbers = {name: value for name, value in values.items() if isinstance(value, float)}
+    return {**values, **plain(numbers)}
 
 
 def pair(interval: tuple[float, float]) -> list[float | None]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from cbir.cli.benchmark.common import machine
+from cbir.cli.benchmark.common import machine, plain_row
 from cbir.cli.options import index_option, json_option
 from cbir.present.numbers import number
 
@@ -58,7 +57,7 @@ def index_command(index: str, kinds: tuple[str, ...], recall: float, as_json: bo
     left_out = [kind for kind in wanted if kind not in {row.kind for row in rows}]
     if as_json:
         whole = {"about": machine(), "images": images, "dims": dims, "kind": now,
-                 "target": recall, "rows": [_plain(row) for row in rows],
+                 "target": recall, "rows": [plain_row(row) for row in rows],
                  "left_out": left_out}  # fmt: skip
         result(json.dumps(whole, indent=2) + "\n")
         return
@@ -92,8 +91,3 @@ def _ms(value: float) -> str:
 
 def _count(value: float) -> str:
     return "" if value != value else f"{value:,.0f}"
-
-
-def _plain(row: KindRow) -> dict[str, Any]:
-    return {k: None if v != v else round(v, 6) if isinstance(v, float) else v
-            for k, v in asdict(row).items()}  # fmt: skip

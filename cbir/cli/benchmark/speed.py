@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbir.cli.benchmark.common import load_embedder, machine
+from cbir.cli.benchmark.common import load_embedder, machine, plain_row
 from cbir.cli.options import embedder_options, json_option, runtime_options
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def speed_command(
             note(f"Note: {len(files) - read} of {len(files)} files cannot be read; left out")
     if as_json:
         whole = {"about": machine(), "embedder": name, "run_by": run_by, "pictures": read,
-                 "rows": [_plain(row) for row in rows]}  # fmt: skip
+                 "rows": [plain_row(row) for row in rows]}  # fmt: skip
         result(json.dumps(whole, indent=2) + "\n")
         return
     result(speed_text(rows, f"{name} by {run_by}" if run_by else name, read))
@@ -115,8 +114,3 @@ def speed_text(rows: list[StepRow], name: str, pictures: int) -> str:
 
 def _ms(value: float) -> str:
     return "" if value != value else f"{value:.1f}"
-
-
-def _plain(row: StepRow) -> dict[str, Any]:
-    return {k: None if v != v else round(v, 4) if isinstance(v, float) else v
-            for k, v in asdict(row).items()}  # fmt: skip
