@@ -296,18 +296,20 @@ class Index:
 
     # -- search ----------------------------------------------------------------------------------
 
-    def _is_current(self) -> bool:
-        """Whether the state is what the catalog has now."""
+    def _now(self) -> tuple[int | None, int]:
+        """The generation that is to be searched, and the catalog's seq: one statement."""
         with sqlite_errors(self.catalog.path):
             live, seq = self.catalog.now()
+        return (live if self._pinned is None else self._pinned), seq
+
+    def _is_current(self) -> bool:
+        """Whether the state is what the catalog has now."""
         assert self._state is not None
-        wanted = live if self._pinned is None else self._pinned
-        return self._state.generation.id == wanted and self._state.live.seq == seq
+        return (self._state.generation.id, self._state.live.seq) == self._now()
 
     def _refresh(self) -> State:
         """The state as the catalog has it in this read transaction."""
-        live, seq = self.catalog.now()
-        wanted = live if self._pinned is None else self._pinned
+        wanted, seq = self._now()
         if self._state is None or self._state.generation.id != wanted:
             self._state = load_state(self.catalog, self.notes, self._pinned)
         elif self._state.live.seq != seq:
